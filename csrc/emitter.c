@@ -1,0 +1,486 @@
+/* Emit: make room in owned blocks, write, publish, give back, wake.
+ *
+ * An emitter owns the block it writes into, so its stores disturb nobody, whenever they happen. The
+ * record comes into being with one compare-and-swap (order.c). Killed or stopped at any
+ * instruction, an emitter holds back its few blocks and nothing else.
+ *
+ * Rules: nothing is waited for with anything in hand. If a block cannot be had, those already taken
+ * get their exact words back, subscribers are woken, the lock is released, and the emit begins
+ * anew after the wait.
+ */
+#define _GNU_SOURCE
+#include "emitter.h"
+
+#include "gate.h"
+#include "handle.h"
+#include "lane.h"
+#include "order.h"
+#include "pool.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_CHAIN = 260 /* blocks of the longest record: a quarter of 1,024, and its ends */ };
+
+/* How long a dead gate stands, where the policy itself sets no limit. */
+#define GRACE_NS UINT64_C(5000000000)
+#define LINK_CHECK_NS UINT64_C(1000000000)
+#define POOL_SLICE_NS 1000000L
+
+struct rb_emitter {
+    struct rb_handle handle;
+    struct rb_pool_view view;
+    uint64_t t;      /* the next record's number is at least this */
+    uint64_t number; /* of the next record among this emitter's own */
+    uint64_t ts_ns;  /* of the last record */
+    uint64_t limit_ns;
+    uint64_t link_checked_ns;
+    uint32_t policy;
+    uint32_t id;
+    /* The current block: where the next record begins. */
+    uint32_t block;   /* RB_NONE: none */
+    uint32_t offset;  /* bytes in use */
+    uint64_t was;     /* its word when it was acquired */
+    uint64_t newest;  /* number of our newest record with a byte in it; 0: none */
+    bool is_fresh;    /* never had a block */
+    bool is_poisoned;
+    struct {
+        uint64_t word;
+        uint64_t since_ns;
+    } dead[RB_GATES]; /* gates seen dead, and since when */
+    uint32_t chain[MAX_CHAIN];
+    uint64_t chain_was[MAX_CHAIN];
+};
+
+static uint32_t rest_of_block(const struct rb_emitter *e) {
+    return e->block == RB_NONE ? 0 : e->handle.segment.geometry.block_size - e->offset;
+}
+
+static void enter_block(struct rb_emitter *e, uint32_t block, uint64_t was, uint32_t offset) {
+    e->block = block;
+    e->was = was;
+    e->offset = offset;
+    e->newest = 0;
+}
+
+/* Room: blocks enough for `need` bytes are ours, or none more than before. */
+
+static void restore(struct rb_emitter *e, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!rb_pool_give_back(&e->handle.segment, &e->view, e->chain[i], e->chain_was[i])) {
+            e->is_poisoned = true;
+        }
+    }
+}
+
+static int acquire_chain(struct rb_emitter *e, uint32_t count, struct rb_obstacle *obstacle) {
+    struct rb_segment *segment = &e->handle.segment;
+    int status = RB_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        /* The whole need is checked first, or a doomed emit would discard records. */
+        if (count > 1 && !rb_pool_has_room(segment, &e->view, i == 0 ? count : 1, i == 0)) {
+            obstacle->gate = RB_NONE;
+            status = RB_POOL_EXHAUSTED;
+        } else {
+            status = rb_pool_acquire(segment, &e->view, &e->chain[i], &e->chain_was[i], obstacle);
+        }
+        if (status != RB_OK) {
+            restore(e, i);
+            return status;
+        }
+    }
+    uint32_t before = e->block;
+    for (uint32_t i = 0; i < count; i++) {
+        if (before != RB_NONE) {
+            /* Relaxed: publishing orders it; garbage is caught by the reader's floor check. */
+            rb_store_relaxed_32(&segment->next[before], e->chain[i]);
+        }
+        before = e->chain[i];
+    }
+    return RB_OK;
+}
+
+/* *chained: how many blocks of e->chain the record needs besides the current one. */
+static int make_room(struct rb_emitter *e, uint32_t need, uint32_t *chained,
+                     struct rb_obstacle *obstacle) {
+    const struct rb_geometry *g = &e->handle.segment.geometry;
+    uint32_t rest = rest_of_block(e);
+    *chained = 0;
+    if (need <= rest) {
+        return RB_OK;
+    }
+    if (e->is_fresh && need <= g->block_size) {
+        /* Go on where an emitter that left stopped, so that brief emitters do not eat the pool. */
+        uint32_t block;
+        uint64_t was;
+        e->is_fresh = false;
+        if (rb_pool_acquire_rest(&e->handle.segment, &e->view, need, &block, &was)) {
+            enter_block(e, block, was, rb_word_used(was) * g->used_unit);
+            return RB_OK;
+        }
+    }
+    *chained = (need - rest + g->block_size - 1) / g->block_size;
+    int status = acquire_chain(e, *chained, obstacle);
+    if (status == RB_OK) {
+        e->is_fresh = false;
+    }
+    return status;
+}
+
+/* Write. */
+
+static bool is_ours(const struct rb_emitter *e, uint32_t block) {
+    return rb_load_relaxed_64(&e->handle.segment.words[block]) == e->view.owned;
+}
+
+static uint32_t begin_block(const struct rb_emitter *e) {
+    return e->block != RB_NONE ? e->block : e->chain[0];
+}
+
+static void write_record(struct rb_emitter *e, const rb_item *item) {
+    const struct rb_segment *segment = &e->handle.segment;
+    const uint32_t size = segment->geometry.block_size;
+    struct rb_record_header header = {
+        .length = item->length,
+        .emitter = e->id,
+        .ts_ns = e->ts_ns,
+        .number = e->number,
+        .kind = item->kind,
+        .flags = item->flags,
+    };
+    uint32_t link = e->block == RB_NONE ? 1 : 0; /* the next block of the chain */
+    uint32_t offset = e->block == RB_NONE ? 0 : e->offset;
+    uint8_t *to = segment->data + (uint64_t)begin_block(e) * size + offset;
+    memcpy(to, &header, sizeof header);
+    to += sizeof header;
+    uint32_t room = size - offset - (uint32_t)sizeof header;
+    const uint8_t *from = item->payload;
+    for (uint32_t left = item->length; left > 0;) {
+        if (room == 0) {
+            to = segment->data + (uint64_t)e->chain[link++] * size;
+            room = size;
+        }
+        uint32_t piece = left < room ? left : room;
+        memcpy(to, from, piece);
+        to += piece;
+        from += piece;
+        left -= piece;
+        room -= piece;
+    }
+}
+
+/* Give back every block that is full now and stay in the last one. */
+
+static void leave_block(struct rb_emitter *e, uint64_t as) {
+    if (!rb_pool_give_back(&e->handle.segment, &e->view, e->block, as)) {
+        e->is_poisoned = true;
+    }
+    e->block = RB_NONE;
+}
+
+static void settle_blocks(struct rb_emitter *e, uint32_t need, uint32_t chained, uint64_t t) {
+    const struct rb_geometry *g = &e->handle.segment.geometry;
+    for (uint32_t link = 0;;) {
+        if (e->block == RB_NONE) {
+            enter_block(e, e->chain[link], e->chain_was[link], 0);
+            link++;
+        }
+        uint32_t piece = need < rest_of_block(e) ? need : rest_of_block(e);
+        e->offset += piece;
+        e->newest = t;
+        need -= piece;
+        if (e->offset == g->block_size) {
+            leave_block(e, rb_word_free(t, g->used_full));
+        }
+        if (need == 0 && link == chained) {
+            return;
+        }
+    }
+}
+
+static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacle *obstacle,
+                    uint64_t *t) {
+    struct rb_segment *segment = &e->handle.segment;
+    const uint32_t size = segment->geometry.block_size;
+    uint32_t need = (uint32_t)rb_align(sizeof(struct rb_record_header) + item->length, RB_CELL);
+    uint32_t chained;
+    int status = make_room(e, need, &chained, obstacle);
+    if (status != RB_OK) {
+        return status;
+    }
+    uint32_t block = begin_block(e);
+    uint64_t cell = ((uint64_t)block * size + (e->block == RB_NONE ? 0 : e->offset)) / RB_CELL;
+    /* Looked at before writing and before publishing: the last guard should anybody have taken us
+     * for dead. */
+    if (!is_ours(e, block)) {
+        e->is_poisoned = true;
+        return RB_POISONED;
+    }
+    write_record(e, item);
+    if (!is_ours(e, block)) {
+        e->is_poisoned = true;
+        return RB_POISONED;
+    }
+    *t = rb_order_publish(segment, e->t, cell);
+    e->t = *t + 1;
+    e->number++;
+    settle_blocks(e, need, chained, *t);
+    return RB_OK;
+}
+
+/* What to do about an obstacle: RB_OK (try again now), RB_WAIT, or give up. */
+
+static bool is_dead_for_good(struct rb_emitter *e, const struct rb_obstacle *obstacle,
+                             uint64_t now_ns, rb_stall *stall) {
+    int probe;
+    bool held = true;
+    if (rb_segment_open_probe(&e->handle.segment, &probe) != RB_OK) {
+        return false;
+    }
+    int status = rb_lock_probe(probe, rb_gate_byte(obstacle->gate), &held);
+    close(probe);
+    if (status != RB_OK || held) {
+        return false;
+    }
+    if ((stall->told & RB_NOTICE_DEAD_GATE) == 0) {
+        stall->notice |= RB_NOTICE_DEAD_GATE;
+        stall->told |= RB_NOTICE_DEAD_GATE;
+    }
+    if (e->dead[obstacle->gate].word != obstacle->word) {
+        e->dead[obstacle->gate].word = obstacle->word;
+        e->dead[obstacle->gate].since_ns = now_ns;
+    }
+    uint64_t grace_ns = e->policy == RB_POLICY_BLOCK ? e->limit_ns : GRACE_NS;
+    return now_ns - e->dead[obstacle->gate].since_ns >= grace_ns;
+}
+
+static int overcome(struct rb_emitter *e, const struct rb_obstacle *obstacle, rb_stall *stall) {
+    struct rb_segment *segment = &e->handle.segment;
+    uint64_t now_ns = rb_monotonic_ns();
+    if (stall->since_ns == 0) {
+        stall->since_ns = now_ns;
+    }
+    stall->gate = obstacle->gate;
+    bool is_over = now_ns - stall->since_ns >= e->limit_ns;
+    if (obstacle->gate == RB_NONE) {
+        return e->policy == RB_POLICY_DROP || is_over ? RB_POOL_EXHAUSTED : RB_WAIT;
+    }
+    stall->gate_word = obstacle->word;
+    stall->needed = obstacle->needed;
+    stall->lag = rb_order_tail(segment) - rb_gate_cursor(obstacle->word);
+    if (e->policy == RB_POLICY_DROP ||
+        (e->policy == RB_POLICY_BLOCK &&
+         rb_gate_is_pushed(segment, obstacle->gate, obstacle->word))) {
+        rb_gate_push(segment, obstacle->gate, obstacle->word, obstacle->needed + 1);
+        return RB_OK;
+    }
+    if (is_dead_for_good(e, obstacle, now_ns, stall)) {
+        rb_gate_bury(segment, obstacle->gate, obstacle->word);
+    } else if (!is_over) {
+        return RB_WAIT;
+    } else if (e->policy == RB_POLICY_FAIL) {
+        return RB_BACK_PRESSURE;
+    } else {
+        rb_gate_push(segment, obstacle->gate, obstacle->word, obstacle->needed + 1);
+    }
+    stall->notice |= RB_NOTICE_PUSHED;
+    return RB_OK;
+}
+
+/* The clock may step back; one emitter's records never do. */
+static void read_clock(struct rb_emitter *e) {
+    uint64_t now_ns = rb_realtime_ns();
+    if (now_ns > e->ts_ns) {
+        e->ts_ns = now_ns;
+    }
+}
+
+static int check_usable(struct rb_emitter *e) {
+    if (e->is_poisoned) {
+        return RB_POISONED;
+    }
+    if (rb_segment_is_marked_unlinked(&e->handle.segment)) {
+        return RB_UNLINKED;
+    }
+    if (e->ts_ns - e->link_checked_ns < LINK_CHECK_NS) {
+        return RB_OK;
+    }
+    e->link_checked_ns = e->ts_ns;
+    return rb_segment_check_linked(&e->handle.segment);
+}
+
+static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, size_t *published,
+                      rb_stall *stall, uint64_t *first, uint64_t *last) {
+    const uint64_t start = e->handle.segment.geometry.cell_count;
+    struct rb_obstacle obstacle;
+    read_clock(e);
+    int status = check_usable(e);
+    while (status == RB_OK && *published < count && !e->is_poisoned) {
+        const rb_item *item = &items[*published];
+        uint64_t t;
+        if (item->length > rb_segment_max_payload(&e->handle.segment)) {
+            status = RB_TOO_LARGE;
+            break;
+        }
+        status = emit_one(e, item, &obstacle, &t);
+        if (status == RB_OK) {
+            *last = t - start;
+            if ((*published)++ == 0) {
+                *first = *last;
+            }
+        } else if (status == RB_BACK_PRESSURE || status == RB_POOL_EXHAUSTED) {
+            status = overcome(e, &obstacle, stall);
+        }
+    }
+    if (e->is_poisoned && status == RB_OK && *published < count) {
+        status = RB_POISONED;
+    }
+    rb_wake(&e->handle.segment.hot->sleep);
+    return status;
+}
+
+static int emit_and_leave(struct rb_emitter *e, int entered, const rb_item *items, size_t count,
+                          size_t *published, rb_stall *stall, uint64_t *first, uint64_t *last) {
+    if (entered == RB_OK) {
+        entered = emit_items(e, items, count, published, stall, first, last);
+        rb_handle_leave(&e->handle);
+    }
+    return entered;
+}
+
+int rb_emitter_emit(rb_emitter *e, const rb_item *items, size_t count, size_t *published,
+                    rb_stall *stall, uint64_t *first, uint64_t *last) {
+    return emit_and_leave(e, rb_handle_enter(&e->handle), items, count, published, stall, first,
+                          last);
+}
+
+int rb_emitter_try_emit(rb_emitter *e, const rb_item *items, size_t count, size_t *published,
+                        rb_stall *stall, uint64_t *first, uint64_t *last) {
+    return emit_and_leave(e, rb_handle_try_enter(&e->handle), items, count, published, stall,
+                          first, last);
+}
+
+int rb_emitter_repeat(rb_emitter *e, const rb_item *item, uint64_t count) {
+    int status = RB_OK;
+    for (uint64_t i = 0; i < count && status == RB_OK; i++) {
+        rb_stall stall = {0};
+        size_t published = 0;
+        uint64_t first;
+        uint64_t last;
+        status = rb_emitter_emit(e, item, 1, &published, &stall, &first, &last);
+    }
+    return status;
+}
+
+/* Waiting. */
+
+static int park_at_gate(struct rb_segment *segment, const rb_stall *stall, uint64_t limit_ns) {
+    uint64_t word = 0;
+    uint32_t announced = rb_park_announce(&segment->hot->stall);
+    /* [smallest:A], the second look */
+    if (rb_gate_smallest(segment, &word) == RB_NONE || word != stall->gate_word) {
+        return RB_OK;
+    }
+    return rb_park(&segment->hot->stall, announced, limit_ns);
+}
+
+int rb_emitter_park(rb_emitter *e, const rb_stall *stall) {
+    int status = rb_handle_sleep(&e->handle);
+    if (status != RB_OK) {
+        return status;
+    }
+    if (stall->gate == RB_NONE) {
+        /* Nobody announces that blocks are free again: stopped emitters cannot. */
+        nanosleep(&(struct timespec){.tv_nsec = POOL_SLICE_NS}, NULL);
+    } else {
+        uint64_t passed_ns = rb_monotonic_ns() - stall->since_ns;
+        uint64_t left_ns = e->limit_ns > passed_ns ? e->limit_ns - passed_ns : 0;
+        status = park_at_gate(&e->handle.segment, stall,
+                              left_ns < RB_SLICE_NS ? left_ns : RB_SLICE_NS);
+    }
+    return rb_handle_rise(&e->handle, status);
+}
+
+int rb_emitter_gate_name(rb_emitter *e, uint32_t gate, char name[64]) {
+    int status = rb_handle_enter(&e->handle);
+    if (status != RB_OK) {
+        return status;
+    }
+    if (gate < e->handle.segment.geometry.gate_count) {
+        memcpy(name, e->handle.segment.gates[gate].name, RB_GATE_NAME);
+        name[RB_GATE_NAME - 1] = '\0';
+    } else {
+        name[0] = '\0';
+    }
+    rb_handle_leave(&e->handle);
+    return RB_OK;
+}
+
+/* Open and close. */
+
+static int open_lane(struct rb_emitter *e, int fd) {
+    struct rb_segment *segment = &e->handle.segment;
+    uint32_t incarnation;
+    int status = rb_lock_share(fd, rb_attach_byte());
+    if (status == RB_OK) {
+        status = rb_lane_open(segment, fd, &e->view.lane, &incarnation);
+    }
+    if (status != RB_OK) {
+        return status;
+    }
+    e->view.owned = rb_word_owned(e->view.lane, incarnation);
+    e->id = e->view.lane << 20 | (incarnation & 0xfffff);
+    rb_pool_recover(segment); /* what the lane's last owner left, among others */
+    e->t = rb_order_tail(segment);
+    return RB_OK;
+}
+
+int rb_emitter_open(int fd, const char *path, uint32_t policy, uint64_t limit_ns,
+                    rb_emitter **emitter, char *why, size_t why_size) {
+    struct rb_emitter *e = calloc(1, sizeof *e);
+    if (e == NULL) {
+        return -ENOMEM;
+    }
+    *e = (struct rb_emitter){
+        .policy = policy, .limit_ns = limit_ns, .block = RB_NONE, .is_fresh = true};
+    int status = rb_handle_open(&e->handle, fd, path, why, why_size);
+    if (status != RB_OK) {
+        free(e);
+        return status;
+    }
+    status = open_lane(e, fd);
+    if (status != RB_OK) {
+        rb_emitter_free(e);
+        return status;
+    }
+    *emitter = e;
+    return RB_OK;
+}
+
+int rb_emitter_close(rb_emitter *e) {
+    int status = rb_handle_enter(&e->handle);
+    if (status != RB_OK) {
+        return status == RB_CLOSED ? RB_OK : status;
+    }
+    if (e->block != RB_NONE) {
+        const struct rb_geometry *g = &e->handle.segment.geometry;
+        uint32_t used = (e->offset + g->used_unit - 1) / g->used_unit;
+        leave_block(e, e->newest == 0 ? e->was : rb_word_free(e->newest, used));
+    }
+    rb_handle_close(&e->handle);
+    if (e->handle.sleepers > 0) {
+        rb_wake(&e->handle.segment.hot->stall);
+    }
+    rb_handle_leave(&e->handle);
+    return RB_OK;
+}
+
+void rb_emitter_free(rb_emitter *e) {
+    rb_emitter_close(e);
+    rb_handle_destroy(&e->handle);
+    free(e);
+}

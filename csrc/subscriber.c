@@ -1,0 +1,300 @@
+/* Subscribers: copy, then validate.
+ *
+ * A subscriber stores nothing into the ring (a gate moves its one word), so it can neither slow nor
+ * break anybody. The price is that what it copies may be overwritten under its hands: after each
+ * copy it looks at the floor, and only if the floor is still at or below the record's number was
+ * every byte of the copy the record's. This is the seqlock pattern with the floor as its sequence:
+ * the emitter's release fence after taking a block [take:B] pairs with the acquire fence after the
+ * copy [read:B], so whoever copied a byte of the new owner also sees the floor that it needed.
+ */
+#include "subscriber.h"
+
+#include "gate.h"
+#include "handle.h"
+#include "lane.h"
+#include "order.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct rb_subscriber {
+    struct rb_handle handle;
+    uint64_t cursor; /* internal number */
+    bool is_gate;
+    uint32_t gate;
+    uint64_t gate_word;
+};
+
+enum { LAPPED_SLACK = 16 /* a lapped subscriber leaves one part in so many of what is kept */ };
+
+static uint64_t first_number(const struct rb_segment *segment) {
+    return segment->geometry.cell_count;
+}
+
+/* The cursor was overtaken; `newer` is a number known to be published, or 0. */
+static int lapped(struct rb_subscriber *s, uint64_t newer, uint64_t *missed) {
+    struct rb_segment *segment = &s->handle.segment;
+    uint64_t to = rb_order_floor(segment);
+    if (newer >= segment->geometry.cell_count && newer - segment->geometry.cell_count + 1 > to) {
+        to = newer - segment->geometry.cell_count + 1;
+    }
+    if (s->is_gate) {
+        int status = rb_gate_move(segment, s->gate, &s->gate_word, to);
+        if (status != RB_OK) {
+            return status;
+        }
+    } else {
+        /* At the very floor it would be lapped again at once. */
+        to += (rb_order_tail(segment) - to) / LAPPED_SLACK;
+    }
+    *missed = to - s->cursor;
+    s->cursor = to;
+    return RB_LAPPED;
+}
+
+/* [read:B] acquire fence, then the floor; pairs with [take:B] */
+static bool is_still_kept(const struct rb_segment *segment, uint64_t number) {
+    rb_fence_acquire();
+    return rb_floor_of(rb_load_relaxed_64(&segment->hot->floor)) <= number;
+}
+
+static void load_header(const struct rb_segment *segment, uint64_t cell,
+                        struct rb_record_header *header) {
+    /* Word by word and once each: the compiler must not load a field again after its check. */
+    const uint64_t *from = (const uint64_t *)(const void *)(segment->data + cell * RB_CELL);
+    uint64_t words[sizeof *header / sizeof(uint64_t)];
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        words[i] = rb_load_relaxed_64(&from[i]);
+    }
+    memcpy(header, words, sizeof words);
+}
+
+static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
+    const struct rb_segment *segment = &s->handle.segment;
+    const uint64_t mask = segment->cell_mask;
+    const uint64_t t = s->cursor;
+    /* [read:A] acquire; pairs with [publish:A]: the record's bytes are there */
+    uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
+    if ((found & ~mask) < (t & ~mask)) {
+        return RB_EMPTY;
+    }
+    if ((found & ~mask) > (t & ~mask)) {
+        return lapped(s, rb_slot_number(found, t & mask, mask), missed);
+    }
+    struct rb_record_header header;
+    load_header(segment, found & mask, &header);
+    if (!is_still_kept(segment, t)) {
+        return lapped(s, 0, missed);
+    }
+    if (header.length > rb_segment_max_payload(segment)) {
+        return RB_CORRUPT;
+    }
+    *record = (rb_record){
+        .seq = t - first_number(segment),
+        .ts_ns = header.ts_ns,
+        .number = header.number,
+        .length = header.length,
+        .emitter = header.emitter,
+        .kind = header.kind,
+        .flags = header.flags,
+        .cell = (uint32_t)(found & mask),
+    };
+    return RB_OK;
+}
+
+/* Follows the chain; block numbers are masked because a chain under overwriting may lead anywhere
+ * until the floor check rejects the copy. */
+static void copy_payload(const struct rb_segment *segment, const rb_record *record, uint8_t *to) {
+    const uint32_t size = segment->geometry.block_size;
+    const uint32_t block_mask = segment->geometry.block_count - 1;
+    uint64_t at = (uint64_t)record->cell * RB_CELL + sizeof(struct rb_record_header);
+    uint32_t block = (uint32_t)((at - 1) >> segment->block_shift);
+    uint32_t room = (uint32_t)(((uint64_t)block + 1) * size - at);
+    for (uint32_t left = record->length; left > 0;) {
+        if (room == 0) {
+            block = rb_load_relaxed_32(&segment->next[block]) & block_mask;
+            at = (uint64_t)block * size;
+            room = size;
+        }
+        uint32_t piece = left < room ? left : room;
+        memcpy(to, segment->data + at, piece);
+        to += piece;
+        at += piece;
+        left -= piece;
+        room -= piece;
+    }
+}
+
+static int copy(struct rb_subscriber *s, const rb_record *record, void *payload,
+                uint64_t *missed) {
+    const struct rb_segment *segment = &s->handle.segment;
+    if (record->seq + first_number(segment) != s->cursor || record->cell > segment->cell_mask ||
+        record->length > rb_segment_max_payload(segment)) {
+        return RB_INVALID;
+    }
+    copy_payload(segment, record, payload);
+    if (!is_still_kept(segment, s->cursor)) {
+        return lapped(s, 0, missed);
+    }
+    s->cursor++;
+    return RB_OK;
+}
+
+static int peek_and_leave(struct rb_subscriber *s, int entered, rb_record *record,
+                          uint64_t *missed) {
+    if (entered == RB_OK) {
+        entered = peek(s, record, missed);
+        rb_handle_leave(&s->handle);
+    }
+    return entered;
+}
+
+static int copy_and_leave(struct rb_subscriber *s, int entered, const rb_record *record,
+                          void *payload, uint64_t *missed) {
+    if (entered == RB_OK) {
+        entered = copy(s, record, payload, missed);
+        rb_handle_leave(&s->handle);
+    }
+    return entered;
+}
+
+int rb_subscriber_peek(rb_subscriber *s, rb_record *record, uint64_t *missed) {
+    return peek_and_leave(s, rb_handle_enter(&s->handle), record, missed);
+}
+
+int rb_subscriber_try_peek(rb_subscriber *s, rb_record *record, uint64_t *missed) {
+    return peek_and_leave(s, rb_handle_try_enter(&s->handle), record, missed);
+}
+
+int rb_subscriber_copy(rb_subscriber *s, const rb_record *record, void *payload,
+                       uint64_t *missed) {
+    return copy_and_leave(s, rb_handle_enter(&s->handle), record, payload, missed);
+}
+
+int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *record, void *payload,
+                           uint64_t *missed) {
+    return copy_and_leave(s, rb_handle_try_enter(&s->handle), record, payload, missed);
+}
+
+int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
+    struct rb_segment *segment = &s->handle.segment;
+    int status = rb_handle_sleep(&s->handle);
+    if (status != RB_OK) {
+        return status;
+    }
+    const uint64_t mask = segment->cell_mask;
+    const uint64_t t = s->cursor;
+    uint32_t announced = rb_park_announce(&segment->hot->sleep);
+    /* [park:B] seq_cst, the second look; pairs with [publish:A] and [wake:A] */
+    uint64_t found = rb_load_seq_cst_64(&segment->order[t & mask]);
+    if ((found & ~mask) < (t & ~mask)) {
+        status = rb_segment_is_marked_unlinked(segment)
+                     ? RB_UNLINKED
+                     : rb_park(&segment->hot->sleep, announced,
+                               limit_ns < RB_SLICE_NS ? limit_ns : RB_SLICE_NS);
+        if (status == RB_TIMED_OUT && rb_segment_check_linked(segment) == RB_UNLINKED) {
+            status = RB_UNLINKED;
+        }
+    }
+    return rb_handle_rise(&s->handle, status);
+}
+
+static int advance(struct rb_subscriber *s, uint64_t seq) {
+    struct rb_segment *segment = &s->handle.segment;
+    if (!s->is_gate || seq > rb_order_tail(segment) - first_number(segment)) {
+        return RB_INVALID;
+    }
+    return rb_gate_move(segment, s->gate, &s->gate_word, seq + first_number(segment));
+}
+
+int rb_subscriber_advance(rb_subscriber *s, uint64_t seq) {
+    int status = rb_handle_enter(&s->handle);
+    if (status == RB_OK) {
+        status = advance(s, seq);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
+}
+
+int rb_subscriber_position(rb_subscriber *s, uint64_t *cursor, uint64_t *tail, uint64_t *floor) {
+    int status = rb_handle_enter(&s->handle);
+    if (status == RB_OK) {
+        const struct rb_segment *segment = &s->handle.segment;
+        *cursor = s->cursor - first_number(segment);
+        *tail = rb_order_tail(segment) - first_number(segment);
+        *floor = rb_order_floor(segment) - first_number(segment);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
+}
+
+/* Open and close. */
+
+static int place_cursor(struct rb_subscriber *s, int fd, uint64_t start, const char *gate,
+                        uint64_t *missed) {
+    struct rb_segment *segment = &s->handle.segment;
+    uint64_t tail = rb_order_tail(segment);
+    uint64_t wanted = start > tail - first_number(segment) ? tail : start + first_number(segment);
+    s->cursor = wanted;
+    if (gate != NULL) {
+        int status = rb_gate_register(segment, fd, gate, &s->gate, &s->gate_word, &s->cursor);
+        if (status != RB_OK) {
+            return status;
+        }
+        s->is_gate = true;
+    } else {
+        uint64_t floor = rb_order_floor(segment);
+        s->cursor = wanted < floor ? floor : wanted;
+    }
+    *missed = s->cursor - wanted;
+    /* A gate serves the ring and does not count as one of its users. */
+    return gate != NULL ? RB_OK : rb_lock_share(fd, rb_attach_byte());
+}
+
+uint64_t rb_subscriber_cursor(const rb_subscriber *s) {
+    return s->cursor - s->handle.segment.geometry.cell_count;
+}
+
+int rb_subscriber_open(int fd, const char *path, uint64_t start, const char *gate,
+                       rb_subscriber **subscriber, uint64_t *missed, char *why, size_t why_size) {
+    struct rb_subscriber *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    int status = rb_handle_open(&s->handle, fd, path, why, why_size);
+    if (status != RB_OK) {
+        free(s);
+        return status;
+    }
+    status = place_cursor(s, fd, start, gate, missed);
+    if (status != RB_OK) {
+        rb_subscriber_free(s);
+        return status;
+    }
+    *subscriber = s;
+    return RB_OK;
+}
+
+int rb_subscriber_close(rb_subscriber *s, int keep) {
+    int status = rb_handle_enter(&s->handle);
+    if (status != RB_OK) {
+        return status == RB_CLOSED ? RB_OK : status;
+    }
+    if (s->is_gate && !keep) {
+        rb_gate_unregister(&s->handle.segment, s->gate, s->gate_word);
+    }
+    rb_handle_close(&s->handle);
+    if (s->handle.sleepers > 0) {
+        rb_wake(&s->handle.segment.hot->sleep);
+    }
+    rb_handle_leave(&s->handle);
+    return RB_OK;
+}
+
+void rb_subscriber_free(rb_subscriber *s) {
+    rb_subscriber_close(s, 1);
+    rb_handle_destroy(&s->handle);
+    free(s);
+}

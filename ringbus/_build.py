@@ -1,0 +1,48 @@
+"""Builds the compiled module `ringbus._core` with cffi (API mode).
+
+The interface is declared once, between the markers in `csrc/ring.h`; the compiler checks cffi's
+reading of it. `setup.py` names `ffibuilder` in `cffi_modules`.
+
+RINGBUS_SANITIZE=address, undefined or thread builds with that sanitizer.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+SOURCES = Path("csrc")
+MARKED = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL)
+
+
+def declarations(header: str) -> str:
+    """The part of `ring.h` that cffi reads."""
+    found = MARKED.search(header)
+    if found is None:
+        raise RuntimeError("csrc/ring.h has lost its cffi markers")
+    return found.group(1)
+
+
+def flags() -> list[str]:
+    """Flags for the compiler; optimisation is the interpreter's own."""
+    chosen = ["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    sanitizer = os.environ.get("RINGBUS_SANITIZE")
+    if sanitizer:
+        chosen += [f"-fsanitize={sanitizer}", "-fno-omit-frame-pointer", "-g"]
+    return chosen
+
+
+ROOT = Path(__file__).resolve().parent.parent
+ffibuilder = FFI()
+ffibuilder.cdef(declarations((ROOT / SOURCES / "ring.h").read_text()))
+ffibuilder.set_source(
+    "ringbus._core",
+    '#include "ring.h"',
+    sources=sorted(str(SOURCES / path.name) for path in (ROOT / SOURCES).glob("*.c")),
+    include_dirs=[str(SOURCES)],
+    depends=sorted(str(SOURCES / path.name) for path in (ROOT / SOURCES).glob("*.h")),
+    extra_compile_args=flags(),
+    extra_link_args=[flag for flag in flags() if flag.startswith("-fsanitize")],
+    libraries=["pthread"],
+)
