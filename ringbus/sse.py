@@ -1,0 +1,84 @@
+"""Server-sent events as bytes. Pure: envelopes in, frames out.
+
+The framing that every known client understands:
+
+- LF ends lines. A frame is its fields and one blank line; its data are one `data:` line.
+- `id:` is the position, on every event. No frame has an id and no data: some clients would
+  deliver an empty event for it.
+- The heartbeat is one comment line without a blank line after it, for the same reason.
+- `retry:` leads a frame or stands before the first one, never in a block of its own.
+- Nothing can break out of its field: ids and names with CR, LF or NUL are refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ringbus.events import Envelope, Gap, Position, Reset, format_position, parse_position
+
+HEARTBEAT = b":\n"
+
+_BREAKS_OUT = re.compile(r"[\r\n\0]")
+
+
+def opening(retry_ms: int) -> bytes:
+    """The first bytes of a stream: a comment so that headers go out, and the delay to reconnect.
+
+    `retry:` becomes part of the frame that follows, however many heartbeats come between.
+    """
+    return HEARTBEAT + _retry(retry_ms)
+
+
+def frame(item: Envelope | Gap | Reset) -> bytes:
+    """The frame for anything a follow gives. Raises `EventError` for a payload that is no event.
+
+    Events are plain messages; gaps and resets are named. A gap has its last position as id, so
+    that a client that reconnects goes on after it; without a known end it has none.
+    """
+    if isinstance(item, Envelope):
+        return b"%bdata: %b\n\n" % (_field("id", item.position), item.json())
+    if isinstance(item, Gap):
+        end = None if item.to is None else format_position(item.epoch, item.to)
+        return control("gap", item.json(), id=end)
+    return control("reset", item.json())
+
+
+def control(
+    name: str,
+    data: bytes,
+    *,
+    id: str | None = None,  # noqa: A002  what the field is called
+    retry_ms: int | None = None,
+) -> bytes:
+    """A named frame; `data` is JSON, `retry_ms` a new delay to reconnect, in milliseconds.
+
+    Raises `ValueError` for a name or id that is empty or holds CR, LF or NUL.
+    """
+    fields = _field("event", name)
+    if id is not None:
+        fields += _field("id", id)
+    if retry_ms is not None:
+        fields += _retry(retry_ms)
+    # JSON may hold a raw CR or LF between tokens alone, where a space means the same.
+    line = data.replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"%bdata: %b\n\n" % (fields, line)
+
+
+def last_event_id(header: str | None) -> Position | None:
+    """The position in a `Last-Event-ID` header; None without one.
+
+    Raises `ValueError` if there is one that is no position.
+    """
+    return parse_position(header) if header else None
+
+
+def _field(name: str, value: str) -> bytes:
+    if not value or _BREAKS_OUT.search(value):
+        raise ValueError(f"{name} must be text without CR, LF or NUL, not {value!r:.100}")
+    return f"{name}: {value}\n".encode()
+
+
+def _retry(milliseconds: int) -> bytes:
+    if milliseconds < 0:
+        raise ValueError(f"retry must be milliseconds from 0, not {milliseconds}")
+    return b"retry: %d\n" % milliseconds
