@@ -1,0 +1,206 @@
+"""The only user of the compiled module: handles, and the table from statuses to exceptions.
+
+Everything here is private to `ringbus.ring`. Addresses of handles pass through as integers because
+the builtin types own them; closing through cffi leaves the memory to its owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import posix_ipc
+
+from ringbus import _core, errors
+
+ffi, lib = _core.ffi, _core.lib
+if lib.rb_install_types() != lib.RB_OK:
+    raise ImportError("ringbus: the builtin types of the compiled module cannot be installed")
+
+from ringbus._core import Emitter, Record, Subscriber  # noqa: E402  they exist from here on
+
+__all__ = ["CData", "Emitter", "Record", "Subscriber", "ffi", "lib"]
+
+CData = Any  # what cffi hands out
+
+FOLDER = "/dev/shm"
+PREFIX = "ringbus."
+TAIL = 2**64 - 1  # "start at the tail"
+NO_GATE = 2**32 - 1
+WHY_BYTES = 200
+
+# Statuses that are exceptions. The others are values of normal life (see RESULTS).
+ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
+    lib.RB_NOT_FOUND: (errors.RingNotFound, "there is no ring {name!r} on this machine"),
+    lib.RB_EXISTS: (errors.RingExists, "a ring {name!r} exists already"),
+    lib.RB_INCOMPATIBLE: (
+        errors.IncompatibleRing,
+        (
+            "{folder}/{prefix}{name} cannot be used as a ring: {why}; "
+            "remove it with `ringbus rm {name}` or use the library that made it"
+        ),
+    ),
+    lib.RB_CORRUPT: (errors.IncompatibleRing, "ring {name!r} is damaged: a record has no length"),
+    lib.RB_UNLINKED: (
+        errors.RingUnlinked,
+        "ring {name!r} was removed while in use; open it anew to go on in the new one",
+    ),
+    lib.RB_CLOSED: (errors.RingClosed, "this handle on ring {name!r} is closed"),
+    lib.RB_FORKED: (
+        errors.RingForked,
+        "this handle on ring {name!r} belongs to the parent process; open the ring in the child",
+    ),
+    lib.RB_POISONED: (
+        errors.RingbusError,
+        (
+            "this emitter on ring {name!r} was taken for dead by another process "
+            "and emits no more; open the ring anew"
+        ),
+    ),
+    lib.RB_TOO_LARGE: (errors.RecordTooLarge, "{why}"),
+    lib.RB_BACK_PRESSURE: (errors.BackPressure, "{why}"),
+    lib.RB_POOL_EXHAUSTED: (errors.BackPressure, "{why}"),
+    lib.RB_LAPPED: (errors.Lapped, "{why}"),
+    lib.RB_NO_SPACE: (errors.NoSpace, "{why}"),
+    lib.RB_NO_LANE: (
+        errors.LimitReached,
+        "ring {name!r} has no lane left for another emitter: {why} at most; a larger ring has more",
+    ),
+    lib.RB_NO_GATE: (
+        errors.LimitReached,
+        "ring {name!r} has no place left for another gate: 16 at most",
+    ),
+    lib.RB_GATE_TAKEN: (
+        errors.GateTaken,
+        "a living process holds the gate {why!r} of ring {name!r}; close it there first",
+    ),
+    lib.RB_EVICTED: (
+        errors.RingbusError,
+        "this gate of ring {name!r} was taken out while it stood still; subscribe anew",
+    ),
+    lib.RB_INVALID: (errors.RingbusError, "ring {name!r}: an argument is out of range {why}"),
+}
+RESULTS = frozenset(
+    {lib.RB_OK, lib.RB_EMPTY, lib.RB_WAIT, lib.RB_TIMED_OUT, lib.RB_INTERRUPTED, lib.RB_BUSY}
+)
+
+
+def error(status: int, name: str, why: str = "", **attributes: Any) -> Exception:
+    """The exception of a status that is one; negative statuses are errnos."""
+    if status < 0:
+        return OSError(-status, f"ring {name!r}: {os.strerror(-status)}")
+    kind, message = ERRORS[status]
+    text = message.format(name=name, why=why, folder=FOLDER, prefix=PREFIX)
+    return kind(text, **attributes)
+
+
+def check(status: int, name: str, why: str = "") -> None:
+    """Raises unless the status is RB_OK."""
+    if status != lib.RB_OK:
+        raise error(status, name, why)
+
+
+def path_of(name: str) -> bytes:
+    return os.fsencode(f"{FOLDER}/{PREFIX}{name}")
+
+
+@contextmanager
+def descriptor(name: str) -> Iterator[int]:
+    """A new descriptor of the ring's file; locks on it live on in a mapping made through it."""
+    try:
+        memory = posix_ipc.SharedMemory(f"/{PREFIX}{name}")
+    except posix_ipc.ExistentialError:
+        raise error(lib.RB_NOT_FOUND, name) from None
+    except posix_ipc.PermissionsError as refused:
+        raise PermissionError(
+            errno.EACCES, f"ring {name!r} belongs to another user: {refused}"
+        ) from refused
+    try:
+        yield memory.fd
+    finally:
+        memory.close_fd()
+
+
+def create(name: str, size: int) -> None:
+    status = lib.rb_ring_create(path_of(name), size)
+    if status == lib.RB_NO_SPACE:
+        raise error(status, name, why=_no_space(name, size))
+    check(status, name)
+
+
+def _no_space(name: str, size: int) -> str:
+    system = os.statvfs(FOLDER)
+    free = system.f_bavail * system.f_frsize
+    total = system.f_blocks * system.f_frsize
+    return (
+        f"ring {name!r} of {size} bytes does not fit: {FOLDER} has {free} of {total} bytes free; "
+        "take a smaller size, remove unused rings with `ringbus gc`, or enlarge it "
+        "(docker run --shm-size)"
+    )
+
+
+def _open(name: str, opener: Callable[[int, bytes, Any], int], limit_why: str = "") -> None:
+    why = ffi.new("char[]", WHY_BYTES)
+    with descriptor(name) as fd:
+        status = opener(fd, path_of(name), why)
+    told = ffi.string(why).decode() or limit_why
+    check(status, name, told)
+
+
+def attach(name: str, *, observer: bool) -> Any:
+    """A ring handle, freed with the returned object."""
+    ring = ffi.new("rb_ring **")
+    _open(
+        name,
+        lambda fd, path, why: lib.rb_ring_attach(fd, path, observer, ring, why, WHY_BYTES),
+    )
+    return ffi.gc(ring[0], lib.rb_ring_free)
+
+
+def open_emitter(name: str, policy: int, limit_ns: int, lanes: int) -> Any:
+    """An emitter; whoever wraps it in an `Emitter` owns it."""
+    emitter = ffi.new("rb_emitter **")
+    _open(
+        name,
+        lambda fd, path, why: lib.rb_emitter_open(
+            fd, path, policy, limit_ns, emitter, why, WHY_BYTES
+        ),
+        limit_why=str(lanes),
+    )
+    return emitter[0]
+
+
+def open_subscriber(name: str, start: int, gate: str | None) -> tuple[Any, int]:
+    """A subscriber, which whoever wraps it in a `Subscriber` owns, and what it missed already."""
+    subscriber, missed = ffi.new("rb_subscriber **"), ffi.new("uint64_t *")
+    gate_name = ffi.NULL if gate is None else ffi.new("char[]", gate.encode())
+    _open(
+        name,
+        lambda fd, path, why: lib.rb_subscriber_open(
+            fd, path, start, gate_name, subscriber, missed, why, WHY_BYTES
+        ),
+        limit_why=gate or "",
+    )
+    return subscriber[0], int(missed[0])
+
+
+def address(handle: Any) -> int:
+    return int(ffi.cast("uintptr_t", handle))
+
+
+def unlink(name: str) -> None:
+    try:
+        posix_ipc.unlink_shared_memory(f"/{PREFIX}{name}")
+    except posix_ipc.ExistentialError:
+        raise error(lib.RB_NOT_FOUND, name) from None
+
+
+def list_files() -> list[str]:
+    """Names of all ring files, whatever is in them."""
+    with os.scandir(FOLDER) as entries:
+        return sorted(
+            entry.name.removeprefix(PREFIX) for entry in entries if entry.name.startswith(PREFIX)
+        )

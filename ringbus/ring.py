@@ -1,0 +1,304 @@
+"""The ring in Python: `Ring` opens it, emits into it and gives out subscribers.
+
+A handle may be used from several threads. In a forked child every call raises `RingForked`.
+`emit` and `emit_many` are builtins of the compiled module: they hold the interpreter lock except
+while they wait for a gate, and Ctrl-C ends that wait at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from ringbus import _native, errors, settings
+from ringbus._native import CData, ffi, lib
+from ringbus.stalls import EmitReport, Stall, warn_pushed
+from ringbus.stats import GateStats, RingStats, read_gates, read_stats, take_stats
+from ringbus.subscriber import Subscriber
+
+HISTORY_GATE = "history"  # the gate of an agent's persister
+
+Payload = bytes | bytearray | memoryview
+Entry = Payload | tuple[Payload, int, bool]
+
+POLICIES: dict[str, int] = {
+    "block": lib.RB_POLICY_BLOCK,
+    "drop": lib.RB_POLICY_DROP,
+    "fail": lib.RB_POLICY_FAIL,
+}
+DEFAULT_LIMITS: dict[str, float] = {"block": 5.0, "drop": 0.0, "fail": 0.0}
+
+
+@dataclass(frozen=True)
+class Database:
+    """The SQLite file that serves a ring."""
+
+    path: str
+    device: int
+    inode: int
+
+
+class Ring:
+    """A handle on a ring: `emit()` into it, `subscribe()` to it.
+
+    Get one from `create()`, `open()` or `open_or_create()`. `policy` says what `emit()` does when a
+    gate is a whole ring behind: "drop" pushes it on at once, "block" waits for up to `limit`
+    seconds (5 by default) and then pushes it on, "fail" raises `BackPressure` after `limit` seconds
+    (0 by default).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        policy: settings.Policy = "drop",
+        limit: float | None = None,
+        observer: bool = False,
+        on_stall: Callable[[Stall], None] = warn_pushed,
+    ) -> None:
+        if policy not in POLICIES:
+            raise ValueError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+        self.name = settings.check_agent_name(name)
+        self._policy = policy
+        self._limit = DEFAULT_LIMITS[policy] if limit is None else limit
+        self._on_stall = on_stall
+        self._opening = threading.Lock()
+        self._emitter: object = None
+        self._handle = _native.attach(name, observer=observer)
+        stats = self._stats()
+        self.epoch = f"{stats.epoch:016x}"
+        self.size = int(stats.capacity)
+        self.max_payload = int(stats.max_payload)
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        size: int | None = None,
+        policy: settings.Policy = "drop",
+        limit: float | None = None,
+        on_stall: Callable[[Stall], None] = warn_pushed,
+    ) -> Self:
+        """A new ring of `size` bytes for records: a power of two from 64 KiB to 1 GiB."""
+        settings.check_agent_name(name)
+        size = settings.ring_size() if size is None else size
+        if not (1 << 16 <= size <= 1 << 30) or size & (size - 1):
+            raise ValueError(f"size {size} is not a power of two from 65536 to {1 << 30}")
+        _native.create(name, size)
+        return cls(name, policy=policy, limit=limit, on_stall=on_stall)
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        *,
+        policy: settings.Policy = "drop",
+        limit: float | None = None,
+        observer: bool = False,
+        on_stall: Callable[[Stall], None] = warn_pushed,
+    ) -> Self:
+        """A handle on an existing ring.
+
+        An `observer` does not count as attached: it does not keep the ring, or its persister.
+        """
+        return cls(name, policy=policy, limit=limit, observer=observer, on_stall=on_stall)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str,
+        *,
+        size: int | None = None,
+        policy: settings.Policy = "drop",
+        limit: float | None = None,
+        on_stall: Callable[[Stall], None] = warn_pushed,
+    ) -> Self:
+        """The ring of that name, made if there is none; `size` counts only when it is made."""
+        while True:
+            try:
+                return cls.open(name, policy=policy, limit=limit, on_stall=on_stall)
+            except errors.RingNotFound:
+                pass
+            try:
+                return cls.create(name, size=size, policy=policy, limit=limit, on_stall=on_stall)
+            except (errors.RingExists, errors.RingNotFound, errors.RingUnlinked):
+                continue  # another process was faster, or removed what we made: look again
+
+    # Emitting
+
+    def emit(self, payload: Payload, kind: int = 0, transient: bool = False) -> int:
+        """Publish one record and return its seq.
+
+        Never waits, unless a gate is a whole ring behind and the policy says so, or stopped
+        emitters exhaust the pool. `kind` is any 32-bit number; `transient` records are not kept in
+        history. Raises `RecordTooLarge` beyond `max_payload` bytes, `BackPressure`, `RingUnlinked`.
+        """
+        self._open_emitter()
+        return self.emit(payload, kind, transient)
+
+    def emit_many(self, payloads: Iterable[Entry]) -> tuple[int, int]:
+        """Publish several records; return the first and the last seq.
+
+        An entry is a payload or `(payload, kind, transient)`. Other emitters' records may come in
+        between. The exceptions of `emit()` carry `published`, the number of records already out.
+        """
+        self._open_emitter()
+        return self.emit_many(payloads)
+
+    def _open_emitter(self) -> None:
+        """From the first emit on, `emit` and `emit_many` are the builtins themselves."""
+        with self._opening:
+            if self._emitter is not None:
+                return
+            lanes = self._stats().lane_count
+            handle = _native.open_emitter(
+                self.name, POLICIES[self._policy], int(self._limit * 1e9), lanes
+            )
+            report = EmitReport(self.name, self.max_payload, handle, self._on_stall)
+            emitter = _native.Emitter(_native.address(handle), report)
+            self._emitter = handle
+            self.__dict__["emit"] = emitter.emit
+            self.__dict__["emit_many"] = emitter.emit_many
+
+    # Reading
+
+    def subscribe(
+        self, start: Literal["latest", "oldest"] | int = "latest", *, gate: str | None = None
+    ) -> Subscriber:
+        """A subscriber whose cursor is fixed now: at the tail, at the floor, or at a seq.
+
+        With `gate` emitters may not lap it (by their policy); one living process holds a gate name.
+        """
+        if start == "latest":
+            at = _native.TAIL
+        elif start == "oldest":
+            at = 0
+        elif isinstance(start, int) and start >= 0:
+            at = start
+        else:
+            raise ValueError(f'start is "latest", "oldest" or a seq, not {start!r}')
+        if gate is not None and not 0 < len(gate.encode()) < 64:
+            raise ValueError(f"a gate's name has 1 to 63 bytes, not {gate!r}")
+        return Subscriber(self.name, at, gate, from_oldest=start == "oldest")
+
+    @property
+    def tail(self) -> int:
+        """One past the seq of the newest record."""
+        return int(self._stats().tail)
+
+    @property
+    def floor(self) -> int:
+        """The seq of the oldest record still kept."""
+        return int(self._stats().floor)
+
+    # What people and supervisors ask
+
+    def stats(self) -> RingStats:
+        """A snapshot; whether emitters and gates are alive is asked of the kernel."""
+        return take_stats(
+            self.name,
+            self._handle,
+            database.path if (database := self.database()) else None,
+            self.is_attached(),
+        )
+
+    def _stats(self) -> CData:
+        return read_stats(self.name, self._handle)
+
+    def gates(self) -> list[GateStats]:
+        """The gates that stand, dead ones included."""
+        return read_gates(self.name, self._handle)
+
+    def has_gate(self, name: str) -> bool:
+        """Whether a living process holds the gate name."""
+        held = ffi.new("int *")
+        self._check(lib.rb_ring_gate_held(self._handle, name.encode(), held))
+        return bool(held[0])
+
+    def is_attached(self) -> bool:
+        """Whether anybody is attached; this handle counts unless it is an observer."""
+        held = ffi.new("int *")
+        self._check(lib.rb_ring_is_attached(self._handle, held))
+        return bool(held[0])
+
+    def is_linked(self) -> bool:
+        """Whether the ring's name still leads to this ring."""
+        status = lib.rb_ring_check_linked(self._handle)
+        if status != lib.RB_UNLINKED:
+            self._check(status)
+        return bool(status == lib.RB_OK)
+
+    @property
+    def flags(self) -> int:
+        """The shared flag bits (`lib.RB_FLAG_...`)."""
+        flags = ffi.new("uint32_t *")
+        self._check(lib.rb_ring_flags(self._handle, flags))
+        return int(flags[0])
+
+    def change_flags(self, *, set: int = 0, clear: int = 0) -> None:  # noqa: A002
+        """Sets and clears shared flag bits and wakes every sleeper to look at them."""
+        self._check(lib.rb_ring_change_flags(self._handle, set, clear))
+        self._check(lib.rb_ring_wake(self._handle))
+
+    def database(self) -> Database | None:
+        """The SQLite file that serves this ring, as its persister last said."""
+        area = ffi.new("rb_database *")
+        status = lib.rb_ring_database(self._handle, area)
+        if status == lib.RB_EMPTY:
+            return None
+        self._check(status)
+        path = ffi.string(area.path).decode(errors="surrogateescape")
+        return Database(path, int(area.device), int(area.inode))
+
+    def set_database(self, database: Database) -> None:
+        """Only for the holder of the history's writer lock."""
+        area = ffi.new("rb_database *")
+        path = database.path.encode(errors="surrogateescape")
+        if len(path) >= len(area.path):
+            raise ValueError(f"the path of the database is too long: {database.path}")
+        area.device, area.inode, area.path = database.device, database.inode, path
+        self._check(lib.rb_ring_set_database(self._handle, area))
+
+    def close(self) -> None:
+        """Gives everything back; again is fine. A thread asleep in an emit gets `RingClosed`."""
+        with self._opening:
+            if self._emitter is not None:
+                lib.rb_emitter_close(self._emitter)
+            lib.rb_ring_close(self._handle)
+
+    def _check(self, status: int) -> None:
+        _native.check(status, self.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Ring {self.name!r} epoch={self.epoch} size={self.size}>"
+
+
+def unlink(name: str) -> None:
+    """Remove a ring: its name is free at once, and whoever still uses it gets `RingUnlinked`."""
+    settings.check_agent_name(name)
+    try:
+        with Ring.open(name, observer=True) as ring:
+            _native.unlink(name)
+            ring.change_flags(set=lib.RB_FLAG_UNLINKED)
+    except errors.IncompatibleRing:
+        _native.unlink(name)
+
+
+def list_rings() -> list[str]:
+    """Names of the rings on this machine, sorted."""
+    return _native.list_files()
