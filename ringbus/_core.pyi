@@ -1,7 +1,7 @@
 """What the compiled module offers; the C declarations are in csrc/ring.h."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 class _FFI:
     CData: type[Any]
@@ -25,7 +25,7 @@ class Record(NamedTuple):
 
 class Emitter:
     report: Any
-    def __new__(cls, address: int, report: Callable[..., None], /) -> Emitter: ...
+    def __new__(cls, address: int, report: Callable[..., None], /) -> Self: ...
     def emit(
         self, payload: bytes | bytearray | memoryview, kind: int = 0, transient: bool = False
     ) -> int: ...
@@ -33,6 +33,6 @@ class Emitter:
 
 class Subscriber:
     report: Any
-    def __new__(cls, address: int, report: Callable[..., Any], /) -> Subscriber: ...
+    def __new__(cls, address: int, report: Callable[..., Any], /) -> Self: ...
     def read(self, max_records: int = 256, timeout: float | None = None) -> list[Record]: ...
     def wait(self, timeout: float | None = None) -> bool: ...
