@@ -1,0 +1,219 @@
+"""Reading a history: stored events in the order they were emitted, gaps where they belong.
+
+Epochs follow each other by base. All reading goes by primary key, so it costs the rows it
+returns, however many others there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import apsw
+
+from ringbus import _original
+from ringbus._schema import MAX_ID, ORIGINAL_EPOCH
+from ringbus.errors import EventError
+from ringbus.events import Envelope, Gap, Position, decode
+
+_PAGE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the history, oldest first.
+
+    `next` is where to go on: after the last item or, where `at_end`, the first seq that is not
+    stored yet. It is None if the history has no epoch.
+    """
+
+    items: list[Envelope | Gap]
+    next: Position | None
+    at_end: bool
+
+
+class Place(NamedTuple):
+    """An epoch and the ids that are its own: from `base` on, below `end`."""
+
+    epoch: str
+    base: int
+    next: int
+    end: int
+
+    def id_of(self, seq: int) -> int:
+        """The id of `seq`, at most `end`."""
+        return min(self.base + seq, self.end)
+
+
+_PLACE = """
+SELECT epoch, base, next,
+       (SELECT min(later.base) FROM epochs AS later WHERE later.base > epochs.base)
+FROM epochs
+"""
+
+
+def find_place(db: apsw.Connection, epoch: str) -> Place | None:
+    """The place of `epoch`, None if it was never begun here."""
+    return _place(db.execute(_PLACE + "WHERE epoch = ?", (epoch,)))
+
+
+def place_holding(db: apsw.Connection, row_id: int) -> Place | None:
+    """The place that `row_id` lies in, None if it is below all of them."""
+    return _place(db.execute(_PLACE + "WHERE base <= ? ORDER BY base DESC LIMIT 1", (row_id,)))
+
+
+def _place_from(db: apsw.Connection, base: int) -> Place | None:
+    return _place(db.execute(_PLACE + "WHERE base >= ? ORDER BY base LIMIT 1", (base,)))
+
+
+def _place(rows: apsw.Cursor) -> Place | None:
+    row = rows.fetchone()
+    if row is None:
+        return None
+    epoch, base, following, end = row
+    return Place(epoch, base, following, MAX_ID if end is None else end)
+
+
+_Step: TypeAlias = tuple[Envelope | Gap | None, int | None]
+"""A row (None: skipped) or gap, and the seq to go on at after it (None: the epoch ends)."""
+
+
+class Reading:
+    """Reads from `db`; `skipped` counts the rows passed over because they are no events."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self.skipped = 0
+
+    def read(self, start: Position | None, limit: int) -> Page:
+        """Up to `limit` rows and gaps, `start` included. Raises `KeyError`: unknown epoch."""
+        place = _place_from(self._db, 0) if start is None else self._known_place(start[0])
+        seq = 0 if start is None else start[1]
+        if place is None:
+            return Page([], None, at_end=True)
+        items: list[Envelope | Gap] = []
+        room = _Room(limit)
+        while room:
+            on = self._read_epoch(place, seq, items, room)
+            if on is not None:
+                return Page(items, (place.epoch, on), at_end=False)
+            later = _place_from(self._db, place.end)
+            if later is None:
+                return Page(items, (place.epoch, max(seq, place.next)), at_end=True)
+            place, seq = later, 0
+        return Page(items, (place.epoch, seq), at_end=False)
+
+    def page(self, before: Position | None, limit: int) -> list[Envelope]:
+        """The newest `limit` rows before a position, oldest first. `KeyError`: unknown epoch."""
+        end = MAX_ID if before is None else self._known_place(before[0]).id_of(before[1])
+        found: list[Envelope] = []
+        place: Place | None = None
+        with closing(self._db.execute(_ROWS_BEFORE, (end,))) as rows:
+            for row_id, ts_ns, kind, payload in rows:
+                if len(found) == limit:
+                    break
+                if place is None or row_id < place.base:
+                    place = place_holding(self._db, row_id)
+                if place is None:
+                    break
+                envelope = self._envelope(place, row_id, ts_ns, kind, payload)
+                if envelope is not None:
+                    found.append(envelope)
+        return found[::-1]
+
+    def _known_place(self, epoch: str) -> Place:
+        place = find_place(self._db, epoch)
+        if place is None:
+            raise KeyError(epoch)
+        return place
+
+    def _read_epoch(
+        self, place: Place, seq: int, items: list[Envelope | Gap], room: _Room
+    ) -> int | None:
+        """Fill `items` from `seq` on; where to go on in this epoch, None if it is at its end."""
+        with closing(self._merged(place, seq)) as merged:
+            for item, on in merged:
+                if item is not None:
+                    items.append(item)
+                    room.take(item)
+                if on is None:
+                    return None
+                if not room:
+                    return on
+        return None
+
+    def _merged(self, place: Place, seq: int) -> Generator[_Step, None, None]:
+        """The rows and gaps from `seq` on, in order."""
+        with (
+            closing(self._gaps(place.epoch, seq)) as gaps,
+            closing(self._db.execute(_ROWS_FROM, (place.id_of(seq), place.end))) as rows,
+        ):
+            gap = next(gaps, None)
+            for row_id, ts_ns, kind, payload in rows:
+                while gap is not None and place.base + gap.from_ <= row_id:
+                    yield gap, _after(gap)
+                    gap = next(gaps, None)
+                envelope = self._envelope(place, row_id, ts_ns, kind, payload)
+                yield envelope, row_id - place.base + 1
+            while gap is not None:
+                yield gap, _after(gap)
+                gap = next(gaps, None)
+
+    def _gaps(self, epoch: str, seq: int) -> Generator[Gap, None, None]:
+        with closing(self._db.execute(_GAPS, (epoch, min(seq, MAX_ID)))) as rows:
+            for row in rows:
+                yield _clipped(Gap(epoch, *row), seq)
+
+    def _envelope(
+        self, place: Place, row_id: int, ts_ns: int, kind: str, payload: bytes | None
+    ) -> Envelope | None:
+        if place.epoch == ORIGINAL_EPOCH:
+            payload = _original.shown(kind, payload)
+        try:
+            if payload is None:
+                raise EventError("no payload")
+            decode(payload)
+        except EventError:
+            self.skipped += 1
+            return None
+        return Envelope(place.epoch, row_id - place.base, ts_ns, payload)
+
+
+class _Room:
+    """What a page still takes: items, and bytes, so that long lines do not fill the memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._items = limit
+        self._bytes = _PAGE_BYTES
+
+    def take(self, item: Envelope | Gap) -> None:
+        self._items -= 1
+        if isinstance(item, Envelope):
+            self._bytes -= len(item.payload)
+
+    def __bool__(self) -> bool:
+        return self._items > 0 and self._bytes > 0
+
+
+def _after(gap: Gap) -> int | None:
+    return None if gap.to is None else gap.to + 1
+
+
+def _clipped(gap: Gap, seq: int) -> Gap:
+    """The part of `gap` from `seq` on: a reader that resumes inside has seen what was before."""
+    if gap.from_ >= seq:
+        return gap
+    if gap.to is None or gap.missed != gap.to - gap.from_ + 1:
+        return Gap(gap.epoch, seq, gap.to, None, gap.reason)
+    return Gap(gap.epoch, seq, gap.to, gap.to - seq + 1, gap.reason)
+
+
+_ROW = "SELECT id, ts_ns, kind, CAST(payload_json AS BLOB) FROM events "
+_ROWS_FROM = _ROW + "WHERE id >= ? AND id < ? ORDER BY id"
+_ROWS_BEFORE = _ROW + "WHERE id < ? ORDER BY id DESC"
+_GAPS = """
+SELECT "from", "to", missed, reason FROM gaps
+WHERE epoch = ? AND ("to" IS NULL OR "to" >= ?) ORDER BY "from"
+"""
