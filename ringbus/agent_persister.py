@@ -1,0 +1,282 @@
+"""The persister of one agent: from the ring, through a gate, into history.
+
+    take the writer lock -> open the history -> gate at the first record not stored
+    repeat: read a batch -> store it in one transaction -> move the gate
+
+The gate moves after the commit, so a record leaves the ring only when it is on disk; history's key
+is the record's place, so a batch that is stored twice is there once. Killed anywhere, a successor
+goes on after the last committed record.
+
+A persister that cannot store gives up its gate, so that emitters run on, and remembers its place:
+when it can store again it goes on from there, with a gap for what the ring no longer holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+from ringbus import settings
+from ringbus._batch import Batch, read_batch
+from ringbus._native import lib
+from ringbus._subscribing import subscribe_to
+from ringbus._writer_lock import WriterLock
+from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
+from ringbus.events import Gap
+from ringbus.history import History
+from ringbus.ring import HISTORY_GATE, Database, Ring
+from ringbus.subscriber import Subscriber
+
+log = logging.getLogger(__name__)
+
+SUCCESSOR_GATE = "history-successor"
+SLICE = 0.5  # seconds of one sleep without events
+CALM = 0.01  # seconds between small batches: one commit for what came meanwhile
+CALM_PART = 8  # a batch that was more than this part of the ring is not a small one
+SETTLE = 0.05  # seconds in which emitters have seen that their ring was removed
+RETRY = 0.5  # seconds until a history that cannot be used is tried again
+POLL = 0.02  # seconds between looks at a lock that cannot be waited for
+PATIENCE = 0.5  # seconds in which a holder of the lock has said whether it is automatic
+LINGER = 60.0  # seconds that an automatic persister stays when nobody is attached
+SWEEP_EVERY = 60.0
+SWEEP_ROWS = 5000
+
+
+class Outcome(Enum):
+    """Why a persister ended."""
+
+    STOPPED = "stopped"
+    TAKEN = "another persister serves this agent"
+    HANDED_OVER = "a successor took over"
+    LEFT = "nobody was attached any more"
+    RING_GONE = "the ring was removed"
+
+
+class AgentPersister:
+    """Stores one agent's ring; `run()` in a thread of its own, `stop()` from another.
+
+    `automatic`: started by a Bus; it gives way to a successor, and leaves when nobody has been
+    attached for `linger` seconds and everything is stored. `wait`: wait for the writer lock
+    instead of ending with `Outcome.TAKEN`.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        database: Path,
+        *,
+        automatic: bool = False,
+        wait: bool = False,
+        linger: float = LINGER,
+    ) -> None:
+        self.agent = agent
+        self.database = database
+        self._automatic = automatic
+        self._wait = wait
+        self._linger = linger
+        self._stop = threading.Event()
+        self._lock = WriterLock(database)
+        self._needed = time.monotonic()  # when somebody was last attached
+        self._swept = float("-inf")
+        self._unable = False
+        self._place: Subscriber | None = None  # holds our place until our own gate stands
+
+    def stop(self) -> None:
+        """Makes `run()` store what is there now and return."""
+        self._stop.set()
+
+    def run(self) -> Outcome:
+        """Blocks until `stop()`, or until there is nothing left to do.
+
+        Raises what a ring that cannot be used raises.
+        """
+        try:
+            with Ring.open(self.agent, observer=True) as ring:
+                ring.change_flags(set=lib.RB_FLAG_AGENT)
+                try:
+                    return self._run(ring)
+                finally:
+                    self._give_up_place()
+                    self._lock.release()
+        except (RingNotFound, RingUnlinked):
+            return Outcome.RING_GONE
+
+    def _run(self, ring: Ring) -> Outcome:
+        outcome: Outcome | None = None
+        while outcome is None:
+            try:
+                outcome = self._become_writer(ring) or self._serve(ring)
+            except GateTaken:
+                # Somebody stores this ring elsewhere; the ring says where.
+                outcome = self._pause(ring) if self._wait else Outcome.TAKEN
+            except (HistoryError, OSError) as error:
+                self._note_unable(error)
+                outcome = self._pause(ring)
+        return outcome
+
+    def _note_unable(self, error: Exception) -> None:
+        self._give_up_place()
+        if not self._unable:
+            self._unable = True
+            log.warning(
+                "%s: cannot store: %s; emitters run on, it is tried again", self.agent, error
+            )
+
+    def _pause(self, ring: Ring) -> Outcome | None:
+        if self._stop.wait(RETRY):
+            return Outcome.STOPPED
+        if not ring.is_linked():
+            return Outcome.RING_GONE
+        return self._must_leave(ring, busy=False)
+
+    # The writer lock
+
+    def _become_writer(self, ring: Ring) -> Outcome | None:
+        if self._lock.is_mine:
+            return None
+        self.database.parent.mkdir(parents=True, exist_ok=True)
+        patience = 0.0 if self._automatic else PATIENCE
+        deadline = time.monotonic() + patience
+        while not self._lock.acquire():
+            outcome = self._ask_holder(ring, is_patient=time.monotonic() < deadline)
+            if outcome is not None:
+                return outcome
+        self._say_who_serves(ring)
+        return None
+
+    def _ask_holder(self, ring: Ring, *, is_patient: bool) -> Outcome | None:
+        """An automatic persister gives way when asked; any other keeps the lock until it ends."""
+        flags = ring.flags
+        if flags & lib.RB_FLAG_AUTOMATIC and not self._automatic:
+            self._hold_place(ring)
+            ring.change_flags(set=lib.RB_FLAG_HANDOVER)
+        elif not (self._wait or is_patient or flags & lib.RB_FLAG_LEAVING):
+            return Outcome.TAKEN
+        if self._stop.wait(POLL):
+            return Outcome.STOPPED
+        return None if ring.is_linked() else Outcome.RING_GONE
+
+    def _hold_place(self, ring: Ring) -> None:
+        """A gate of our own from the oldest record on: nothing slips by between two holders."""
+        if self._place is None:
+            with suppress(GateTaken):  # another successor waits, too; its gate serves as well
+                self._place = subscribe_to(ring, "oldest", gate=SUCCESSOR_GATE)
+
+    def _give_up_place(self) -> None:
+        if self._place is not None:
+            self._place.close()
+            self._place = None
+
+    def _say_who_serves(self, ring: Ring) -> None:
+        marks = lib.RB_FLAG_LEAVING | lib.RB_FLAG_HANDOVER | lib.RB_FLAG_AUTOMATIC
+        ring.change_flags(clear=marks)
+        if self._automatic:
+            ring.change_flags(set=lib.RB_FLAG_AUTOMATIC)
+
+    # Serving
+
+    def _serve(self, ring: Ring) -> Outcome:
+        with History.open(self.database, self.agent, write=True) as history:
+            gate = self._open_gate(ring, history)
+            keep = True
+            try:
+                self._give_up_place()
+                outcome = self._store_all(ring, history, gate)
+                keep = outcome not in (Outcome.LEFT, Outcome.RING_GONE)
+                return outcome
+            except (HistoryError, OSError):
+                keep = False  # emitters run on; the place is in the history
+                raise
+            finally:
+                gate.close(keep=keep)
+
+    def _open_gate(self, ring: Ring, history: History) -> Subscriber:
+        if ring.has_gate(HISTORY_GATE):  # asked first: this history shall not begin the ring then
+            raise GateTaken(f"another persister stores ring {ring.name!r}")
+        # Begun before the gate stands: a locked database must not hold up emitters.
+        first = history.begin_epoch(ring.epoch)
+        gate = subscribe_to(ring, first, gate=HISTORY_GATE)
+        device, inode = history.identity
+        ring.set_database(Database(str(self.database), device, inode))
+        return gate
+
+    def _store_all(self, ring: Ring, history: History, gate: Subscriber) -> Outcome:
+        self._store(ring, history, gate, self._missed_before(ring, gate))
+        end: int | None = None  # where to stop
+        while True:
+            if end is None and self._stop.is_set():
+                end = ring.tail
+            try:
+                batch = read_batch(gate, ring.epoch, SLICE if end is None else 0.0)
+            except RingUnlinked:
+                self._store_rest(ring, history, gate)
+                return Outcome.RING_GONE
+            self._store(ring, history, gate, batch)
+            if end is not None and gate.cursor >= end:
+                return Outcome.STOPPED
+            outcome = self._must_leave(ring, busy=bool(batch))
+            if outcome is not None:
+                return outcome
+            self._sweep(history)
+            if batch and batch.size < ring.size // CALM_PART:
+                self._stop.wait(CALM)
+
+    def _missed_before(self, ring: Ring, gate: Subscriber) -> Batch:
+        """What the ring lost before the gate stood."""
+        batch = Batch()
+        if gate.missed:
+            reason = "store-unavailable" if self._unable else "lapped"
+            first, end = gate.cursor - gate.missed, gate.cursor
+            batch.gaps.append(Gap(ring.epoch, first, end - 1, gate.missed, reason))
+        return batch
+
+    def _store(self, ring: Ring, history: History, gate: Subscriber, batch: Batch) -> None:
+        if batch:
+            history.append(ring.epoch, batch.rows, batch.next_seq, batch.gaps)
+            gate.advance(batch.next_seq)
+        if self._unable:
+            self._unable = False
+            log.warning("%s: storing again", self.agent)
+
+    def _store_rest(self, ring: Ring, history: History, gate: Subscriber) -> None:
+        """The ring was removed: what comes yet was begun before its emitter could see that."""
+        ring.change_flags(set=lib.RB_FLAG_UNLINKED)  # a file removed by hand has no mark
+        while True:
+            time.sleep(SETTLE)
+            batch = read_batch(gate, ring.epoch, 0.0)
+            if not batch:
+                history.end_epoch(ring.epoch)
+                return
+            self._store(ring, history, gate, batch)
+
+    def _sweep(self, history: History) -> None:
+        if time.monotonic() - self._swept < SWEEP_EVERY:
+            return
+        deleted = history.sweep(settings.retention(), time.time_ns(), SWEEP_ROWS)
+        if deleted < SWEEP_ROWS:
+            self._swept = time.monotonic()
+
+    # Leaving
+
+    def _must_leave(self, ring: Ring, *, busy: bool) -> Outcome | None:
+        """An automatic persister gives way to a successor, and goes when nobody needs it."""
+        if not self._automatic:
+            return None
+        if ring.flags & lib.RB_FLAG_HANDOVER:
+            return Outcome.HANDED_OVER
+        if busy or ring.is_attached():
+            self._needed = time.monotonic()
+        elif time.monotonic() - self._needed > self._linger:
+            # First the mark, then one more look: whoever attaches looks for the mark afterwards.
+            ring.change_flags(set=lib.RB_FLAG_LEAVING)
+            if not ring.is_attached() and not self._is_behind(ring):
+                return Outcome.LEFT
+            ring.change_flags(clear=lib.RB_FLAG_LEAVING)
+        return None
+
+    def _is_behind(self, ring: Ring) -> bool:
+        return any(gate.lag > 0 for gate in ring.gates() if gate.name == HISTORY_GATE)

@@ -1,0 +1,355 @@
+"""Follow: history that goes over to the live ring, with no hole and no duplicate.
+
+The state is one position: the next record wanted. Each step takes what comes there from wherever it
+is kept: the ring if it still holds it, else the history. Nothing is queued, emitters know nothing
+of it, and a duplicate is impossible because the position only grows. Where neither holds a record
+any more there is an explicit `Gap`.
+
+The ring is asked for its floor before the history is asked how far it goes: a record that has left
+the ring was stored before, as long as the persister's gate stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from ringbus._subscribing import subscribe_to
+from ringbus._writer_lock import WriterLock
+from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingUnlinked
+from ringbus.events import Envelope, Gap, Position, Reset, format_position
+from ringbus.history import History
+from ringbus.recent import envelope_of, open_history, recent
+from ringbus.ring import HISTORY_GATE, Ring
+from ringbus.subscriber import Subscriber
+
+log = logging.getLogger(__name__)
+
+Item: TypeAlias = Envelope | Gap | Reset
+
+BATCH = 500  # records or rows at once
+SLICE = 0.5  # seconds of one sleep
+POLL = 0.05  # seconds between looks where nothing can wake us
+REOPEN = 5.0  # seconds until a history that could not be opened is tried again
+PATIENCE = 5.0  # seconds for a persister to store the rest of a removed ring
+SLACK = 16  # part of the ring that a follower leaves when nothing keeps it from being lapped
+
+
+class Follow:
+    """Everything of an agent from a point on: `Envelope`s, `Gap`s in place, `Reset` at most once.
+
+    Starts after the position `after`; else with the newest `last` events; else, if `live`, with
+    what comes next; else at the beginning. Ring and history may appear later. Transient records
+    come as they happen, and after a resumed position as far as the ring still holds them.
+
+    Used by one thread at a time; `close()` may come from another.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        *,
+        database: Path,
+        after: Position | None = None,
+        last: int | None = None,
+        live: bool = False,
+    ) -> None:
+        if last is not None and last < 1:
+            raise ValueError(f"last must be 1 or more, not {last}")
+        self.agent = agent
+        self._database = database
+        self._last = last
+        self._lock = threading.Lock()  # held while ring and history are used, not while asleep
+        self._closed = False
+        self._warned = False
+        self._history: History | None = None
+        self._reopen_at = 0.0
+        self._ring: Ring | None = None
+        self._subscriber: Subscriber | None = None
+        self._removed = False  # the ring was, as the last sleep found
+        self._finished: str | None = None  # epoch of a removed ring that was read to its end
+        self._leaving: tuple[str, float] | None = None  # an epoch, until when more of it may come
+        self._next: Position | None = None  # None: the beginning
+        self._ahead: deque[Item] = deque()  # for iteration
+        self._open()
+        #: Transient records before this position are left out: they are of the past.
+        self._transients_from = None if after else self._tail()
+        try:
+            self._start(after, live)
+        except HistoryError as error:
+            self._lose_history(error)
+            self._ahead.clear()
+            self._start(after, live)
+
+    def read(self, timeout: float | None = None) -> list[Item]:
+        """What comes next, at least one item and at most some hundreds; [] on time-out.
+
+        Sleeps up to `timeout` seconds (None: for ever). Raises `RingClosed` after `close()`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise RingClosed(f"this follow of {self.agent!r} is closed")
+                items = self._step()
+            if items:
+                return items
+            left = SLICE if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return []
+            self._sleep(min(left, SLICE))
+
+    @property
+    def lag(self) -> int:
+        """Records of the ring between what was delivered and its tail."""
+        if self._ring is None:
+            return 0
+        tail = self._ring.tail
+        if self._next is None or self._next[0] != self._ring.epoch:
+            return tail
+        return max(0, tail - self._next[1])
+
+    def close(self) -> None:
+        """Ends it, also a `read()` in another thread; again is fine."""
+        self._closed = True
+        subscriber = self._subscriber
+        if subscriber is not None:
+            subscriber.close()  # wakes a reader that is asleep in it
+        with self._lock:
+            self._drop_subscriber()
+            self._drop_ring()
+            self._drop_history()
+
+    # Where to start
+
+    def _start(self, after: Position | None, live: bool) -> None:
+        if after is not None:
+            if self._is_known(after):
+                self._next = (after[0], after[1] + 1)
+                return
+            self._ahead.append(Reset(format_position(*after)))
+        if live and after is None:
+            self._next = self._end()
+        elif self._last is not None:
+            newest = recent(self._history, self._ring, self._last)
+            self._next = (newest[0].epoch, newest[0].seq) if newest else self._end()
+
+    def _is_known(self, position: Position) -> bool:
+        epoch, seq = position
+        if self._ring is not None and self._ring.epoch == epoch:
+            return seq < self._ring.tail
+        return self._history is not None and self._history.next_seq(epoch) is not None
+
+    def _tail(self) -> Position | None:
+        return (self._ring.epoch, self._ring.tail) if self._ring is not None else None
+
+    def _end(self) -> Position | None:
+        if self._ring is not None or self._history is None:
+            return self._tail()
+        epochs = self._history.epochs()
+        return (epochs[-1], self._history.next_seq(epochs[-1]) or 0) if epochs else None
+
+    # One step: from the ring, else from history
+
+    def _step(self) -> list[Item]:
+        if self._ahead:
+            items = list(self._ahead)
+            self._ahead.clear()
+            return items
+        self._open()
+        try:
+            return self._from_ring() or self._from_history()
+        except HistoryError as error:
+            self._lose_history(error)
+            return []
+
+    def _from_ring(self) -> list[Item]:
+        while self._ring is not None and self._next is not None:
+            epoch, seq = self._next
+            if epoch != self._ring.epoch:
+                return []
+            try:
+                if self._subscriber is None:
+                    self._subscriber = self._subscribe(self._ring, seq)
+                records = self._subscriber.read(BATCH, 0)
+            except (Lapped, RingUnlinked):
+                # What the ring lost may be in history. A removed ring is dropped in _sleep().
+                self._drop_subscriber()
+                return []
+            if not records:
+                return []
+            self._removed = False  # not yet read to its end
+            self._next = (epoch, records[-1].seq + 1)
+            items: list[Item] = [
+                envelope_of(epoch, record)
+                for record in records
+                if not record.transient or self._is_recent(record.seq)
+            ]
+            if items:
+                return items
+        return []
+
+    def _subscribe(self, ring: Ring, seq: int) -> Subscriber:
+        subscriber = subscribe_to(ring, seq)
+        if subscriber.missed:
+            subscriber.close()
+            raise Lapped(missed=subscriber.missed, next_seq=seq + subscriber.missed)
+        return subscriber
+
+    def _is_recent(self, seq: int) -> bool:
+        if self._transients_from is None or self._ring is None:
+            return True
+        return self._ring.epoch != self._transients_from[0] or seq >= self._transients_from[1]
+
+    def _from_history(self) -> list[Item]:
+        if self._subscriber is not None:
+            return []  # at the tail of the ring
+        floor = self._ring.floor if self._ring is not None else 0
+        if self._history is None:
+            return self._enter_ring(floor)
+        try:
+            page = self._history.read(self._next, BATCH)
+        except KeyError:
+            return self._enter_ring(floor)  # the persister has not begun this epoch
+        if page.next is not None:
+            self._next = page.next
+        return list(page.items) or self._enter_ring(floor)
+
+    def _enter_ring(self, floor: int) -> list[Item]:
+        """History holds no more: go on in the ring, with a gap if it begins further on."""
+        if self._ring is None:
+            return []
+        epoch, seq = self._ring.epoch, 0
+        before: list[Item] | None = []
+        if self._next is not None and self._next[0] == epoch:
+            seq = self._next[1]
+        elif self._next is not None:
+            before = self._leave(*self._next)
+        if before is None:
+            return []
+        self._next = (epoch, seq)
+        if floor > seq:
+            # Where no gate keeps emitters off, who reads at the very floor is lapped at once.
+            is_kept = self._ring.has_gate(HISTORY_GATE)
+            to = floor if is_kept else floor + (self._ring.tail - floor) // SLACK
+            self._next = (epoch, to)
+            before.append(Gap(epoch, seq, to - 1, to - seq, "lapped"))
+        return before or self._from_ring()
+
+    def _leave(self, epoch: str, seq: int) -> list[Item] | None:
+        """What to say when an epoch before the ring's is left; None: more of it may come."""
+        is_finished = self._finished == epoch
+        if self._history is not None and self._history.next_seq(epoch) is not None:
+            # Asked first: only who holds the lock can still add to that epoch, or end it.
+            if WriterLock(self._database).is_held() and not self._has_waited_for(epoch):
+                return None
+            if self._history.is_clean(epoch):
+                if seq < (self._history.next_seq(epoch) or 0):
+                    return None  # stored since we read
+                is_finished = True
+        return [] if is_finished else [Gap(epoch, seq, None, None, "ring-lost")]
+
+    def _has_waited_for(self, epoch: str) -> bool:
+        """Whether a persister had its time to store the rest: it may be stopped, or unable."""
+        now = time.monotonic()
+        if self._leaving is None or self._leaving[0] != epoch:
+            self._leaving = (epoch, now + PATIENCE)
+        return now >= self._leaving[1]
+
+    # Sources come and go
+
+    def _open(self) -> None:
+        if self._ring is None:
+            try:
+                self._ring = Ring.open(self.agent)
+            except (RingNotFound, RingUnlinked):
+                self._ring = None
+        if self._history is None and time.monotonic() >= self._reopen_at:
+            self._history = open_history(self._database, self.agent, self._warn)
+
+    def _sleep(self, seconds: float) -> None:
+        subscriber = self._subscriber
+        try:
+            if subscriber is not None:
+                subscriber.wait(seconds)
+                return
+        except RingClosed:
+            return  # by close()
+        except RingUnlinked:
+            # Emitters that had not seen it may publish yet: one more step, and then it is over.
+            seconds = POLL
+        time.sleep(min(seconds, POLL))
+        with self._lock:
+            self._look_for_removal()
+
+    def _look_for_removal(self) -> None:
+        if self._closed or self._ring is None or self._ring.is_linked():
+            return
+        if self._subscriber is not None:
+            if not self._removed:
+                self._removed = True
+                return
+            self._finished = self._ring.epoch
+        self._drop_subscriber()
+        self._drop_ring()  # another may come under the name
+
+    def _drop_subscriber(self) -> None:
+        if self._subscriber is not None:
+            self._subscriber.close()
+            self._subscriber = None
+
+    def _drop_ring(self) -> None:
+        self._removed = False
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _drop_history(self) -> None:
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+    def _lose_history(self, error: HistoryError) -> None:
+        self._drop_history()
+        self._warn(str(error))
+
+    def _warn(self, message: str) -> None:
+        self._reopen_at = time.monotonic() + REOPEN
+        if not self._warned:
+            self._warned = True
+            log.warning("%s; live events go on, it is tried again", message)
+
+    # Iteration
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Item:
+        if not self._ahead:
+            self._ahead.extend(self.read())
+        return self._ahead.popleft()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        while not self._ahead:
+            self._ahead.extend(await asyncio.to_thread(self.read, SLICE))
+        return self._ahead.popleft()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,129 @@
+"""The persister process: one `AgentPersister` thread for each agent it serves.
+
+A thread sleeps in the kernel while its ring is calm. One agent's full disk or locked database
+holds up that agent's history alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ringbus.agent_persister import LINGER, AgentPersister, Outcome
+from ringbus.agents import agent_rings, database_of
+from ringbus.errors import RingbusError
+from ringbus.ring import list_rings
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.2  # seconds between looks for agents that appeared
+
+
+class Persister:
+    """Serves the named agents, or with None every agent's ring, those that appear later, too.
+
+    `database` is the file of a single agent; the others' are in the folder `state`. `wait`: wait
+    where another persister serves an agent; else `run()` ends when all of `agents` are served by
+    others. `automatic`: started by a Bus, and gone when it has not been needed for `linger`
+    seconds.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[str] | None,
+        state: Path,
+        *,
+        database: Path | None = None,
+        wait: bool = False,
+        automatic: bool = False,
+        linger: float = LINGER,
+    ) -> None:
+        self._agents = agents
+        self._state = state
+        self._database = database
+        self._wait = wait or agents is None
+        self._automatic = automatic
+        self._linger = linger
+        self._is_stopping = False
+        self._running: dict[str, tuple[threading.Thread, AgentPersister]] = {}
+        self._ended: dict[str, Outcome] = {}
+        self._refused: dict[str, Exception] = {}
+
+    def stop(self) -> None:
+        """Makes `run()` store what is there and return; safe in a signal handler."""
+        self._is_stopping = True  # no Event: its lock may be held by what the signal interrupted
+
+    def run(self, on_taken: Callable[[str], None] | None = None) -> dict[str, Outcome]:
+        """Blocks until `stop()`, or until nothing is left to do; how the agents' persisters ended.
+
+        `on_taken` is told of an agent that another persister serves. Raises `RingbusError` if no
+        named agent can be served and one of their rings is why.
+        """
+        while not self._is_stopping:
+            self._collect_ended(on_taken)
+            if self._is_done():
+                break
+            self._start_new()
+            time.sleep(LOOK_EVERY)
+        for _, persister in self._running.values():
+            persister.stop()
+        for thread, _ in self._running.values():
+            thread.join()
+        self._collect_ended(on_taken)
+        for error in self._refused.values():
+            if self._agents is not None and not self._is_stopping:
+                raise error
+        return self._ended
+
+    def _is_done(self) -> bool:
+        """Only automatic persisters, and those that can serve nobody, end themselves."""
+        if self._agents is None or self._running:
+            return False
+        final = set(Outcome) if self._automatic else {Outcome.TAKEN}
+        return all(
+            agent in self._refused or self._ended.get(agent) in final for agent in self._agents
+        )
+
+    def _start_new(self) -> None:
+        wanted = agent_rings() if self._agents is None else self._agents
+        there = set(list_rings())
+        for agent in sorted(set(wanted) - set(self._running)):
+            if agent in there and not self._is_taken(agent):
+                self._start(agent)
+            elif self._automatic:
+                self._ended.setdefault(agent, Outcome.RING_GONE)
+
+    def _is_taken(self, agent: str) -> bool:
+        return self._agents is not None and self._ended.get(agent) is Outcome.TAKEN
+
+    def _start(self, agent: str) -> None:
+        persister = AgentPersister(
+            agent,
+            self._database or database_of(agent, self._state),
+            automatic=self._automatic,
+            wait=self._wait,
+            linger=self._linger,
+        )
+        thread = threading.Thread(target=self._run_one, args=(agent, persister), name=agent)
+        self._running[agent] = (thread, persister)
+        thread.start()
+
+    def _run_one(self, agent: str, persister: AgentPersister) -> None:
+        try:
+            self._ended[agent] = persister.run()
+            self._refused.pop(agent, None)
+        except (RingbusError, OSError) as error:
+            if str(error) != str(self._refused.get(agent)):
+                log.warning("%s: cannot be served: %s", agent, error)
+            self._refused[agent] = error
+
+    def _collect_ended(self, on_taken: Callable[[str], None] | None) -> None:
+        for agent, (thread, _) in list(self._running.items()):
+            if not thread.is_alive():
+                thread.join()
+                del self._running[agent]
+                if on_taken is not None and self._ended.get(agent) is Outcome.TAKEN:
+                    on_taken(agent)
