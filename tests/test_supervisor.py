@@ -1,0 +1,148 @@
+"""The supervisor: what it keeps running, and how all of it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from turns import Agent, fresh_agent, is_alive, ringbus, started, wait_until
+
+from ringbus.events import Note
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    with fresh_agent(tmp_path / "state") as agent:
+        yield agent
+
+
+@pytest.fixture
+def supervisor(agent: Agent) -> Iterator[subprocess.Popen[bytes]]:
+    """A running `ringbus up` for one agent."""
+    with started("up", *agent.place, "--port", "0") as process:
+        yield process
+        process.terminate()
+        process.wait(20)
+
+
+def said_url(process: subprocess.Popen[bytes]) -> str:
+    """The address that it prints when the page can be opened."""
+    assert process.stdout is not None
+    return process.stdout.readline().decode().strip()
+
+
+def child(process: subprocess.Popen[bytes], verb: str) -> int | None:
+    """The number of the process that serves as `verb`."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            words = (status.parent / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == process.pid and verb.encode() in words:
+            return int(status.parent.name)
+    return None
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}healthz", timeout=5) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def test_url_is_printed_when_the_page_can_be_opened(
+    supervisor: subprocess.Popen[bytes],
+) -> None:
+    """The first line on stdout is an address that answers."""
+    url = said_url(supervisor)
+    assert url.startswith("http://127.0.0.1:")
+    assert answers(url)
+
+
+def test_events_are_stored(agent: Agent, supervisor: subprocess.Popen[bytes]) -> None:
+    """The persister stores what the agent emits."""
+    said_url(supervisor)
+    assert ringbus("emit", *agent.place, "kept").returncode == 0
+    wait_until(lambda: stored(agent) == [Note("kept")], "the note in the history")
+
+
+def stored(agent: Agent) -> list[object]:
+    from ringbus.errors import HistoryError
+    from ringbus.history import History
+
+    try:
+        with History.open(agent.database, agent.name) as history:
+            return [envelope.event for envelope in history.page()]
+    except HistoryError:
+        return []
+
+
+def test_killed_persister_comes_back(supervisor: subprocess.Popen[bytes]) -> None:
+    """A process that dies is started again."""
+    said_url(supervisor)
+    killed = child(supervisor, "persist")
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: child(supervisor, "persist") not in (None, killed), "a new persister")
+
+
+def test_killed_web_process_comes_back_on_its_port(
+    supervisor: subprocess.Popen[bytes],
+) -> None:
+    """The address stays good though port 0 had been asked for."""
+    url = said_url(supervisor)
+    killed = child(supervisor, "serve")
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: child(supervisor, "serve") not in (None, killed), "a new web process")
+    wait_until(lambda: answers(url), "an answer at the old address")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_everything(
+    supervisor: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
+    """Both processes go with it, and the exit status is 0."""
+    said_url(supervisor)
+    children = [child(supervisor, verb) for verb in ("persist", "serve")]
+    supervisor.send_signal(number)
+    assert supervisor.wait(20) == 0
+    assert not any(is_alive(pid) for pid in children if pid)
+
+
+def test_children_end_with_a_killed_supervisor(supervisor: subprocess.Popen[bytes]) -> None:
+    """Nobody is left behind, whatever way it ends."""
+    said_url(supervisor)
+    children = [pid for verb in ("persist", "serve") if (pid := child(supervisor, verb))]
+    assert len(children) == 2
+    supervisor.kill()
+    supervisor.wait(20)
+    wait_until(lambda: not any(is_alive(pid) for pid in children), "the end of both")
+
+
+def test_port_in_use_is_told_and_fails(agent: Agent, supervisor: subprocess.Popen[bytes]) -> None:
+    """A web process that cannot start at all ends the supervisor."""
+    port = said_url(supervisor).rstrip("/").rpartition(":")[2]
+    second = ringbus("up", *agent.place, "--port", port)
+    assert second.returncode == 1
+    assert b"giving up" in second.stderr
+
+
+def test_demo_ends_promptly_and_leaves_nothing(tmp_path: Path) -> None:
+    """The demo shows its page, and after Ctrl-C its ring and its temporary folder are gone."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with started("demo", "--port", "0", env=environment) as process:
+        assert answers(said_url(process))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert b"demo" not in ringbus("ls", "--json").stdout
