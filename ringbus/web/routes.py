@@ -1,0 +1,220 @@
+"""The routes. Views parse the request, call, and return; the work is in the modules around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    make_response,
+    render_template,
+    request,
+)
+from flask.typing import ResponseReturnValue
+
+from ringbus import settings, sse
+from ringbus.agents import agents as list_agents
+from ringbus.events import Position, parse_position
+from ringbus.web import feeds, health, metrics
+from ringbus.web.state import web_state
+from ringbus.web.streams import watch_client
+
+DEFAULT_LAST = 2_000
+MAX_PAGE = 5_000
+
+_OPEN_TO_ALL = {"ringbus.static", "ringbus.login", "ringbus.healthz", "ringbus.readyz"}
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+# `no-transform` and the second header keep proxies from gathering the stream.
+_STREAM_HEADERS = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "Content-Encoding": "identity",
+    "Connection": "close",
+}
+
+
+def build_blueprint() -> Blueprint:
+    """A new blueprint with every route; one is needed for each application."""
+    blueprint = Blueprint(
+        "ringbus",
+        __name__,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/assets",
+    )
+    blueprint.before_request(check_request)
+    blueprint.after_request(add_headers)
+    for rule, view in _ROUTES.items():
+        blueprint.add_url_rule(rule, view.__name__, view, methods=["GET"])
+    return blueprint
+
+
+def check_request() -> ResponseReturnValue | None:
+    """Host, Origin and token, before any view."""
+    needs_token = request.endpoint not in _OPEN_TO_ALL
+    refusal = web_state().guard.refusal(request, needs_token=needs_token)
+    return None if refusal is None else refuse(refusal.status, refusal.message)
+
+
+def add_headers(response: Response) -> Response:
+    """What keeps other sites out of the pages, and the pages out of caches."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint != "ringbus.static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def dashboard() -> ResponseReturnValue:
+    return render_template("ringbus/dashboard.html", agents=list_agents(web_state().state))
+
+
+def agent(agent: str) -> ResponseReturnValue:
+    # A page may be opened before its agent's first event; it waits.
+    check_agent(agent)
+    return render_template("ringbus/agent.html", agent=agent, last=DEFAULT_LAST)
+
+
+def agent_events(agent: str) -> ResponseReturnValue:
+    check_agent(agent)
+    after = start_position()
+    return stream(
+        feeds.agent_feed(
+            web_state(),
+            agent,
+            after=after,
+            # A position that is found nowhere starts over: then this says where, too.
+            last=number("last", DEFAULT_LAST),
+            live=after is None and request.args.get("live") == "1",
+            is_gone=watch_client(request.environ),
+        )
+    )
+
+
+def dashboard_events() -> ResponseReturnValue:
+    return stream(feeds.dashboard_feed(web_state(), watch_client(request.environ)))
+
+
+def agent_history(agent: str) -> ResponseReturnValue:
+    check_agent(agent)
+    if agent not in list_agents(web_state().state):
+        return refuse(404, f"There is no agent {agent!r}: nothing was emitted under that name.")
+    limit = min(number("limit", DEFAULT_LAST), MAX_PAGE)
+    before = position("before")
+    try:
+        page = feeds.history_page(web_state(), agent, limit=limit, before=before)
+    except KeyError:
+        return refuse(404, f"Agent {agent!r} has no position {request.args['before']}.")
+    return Response(page, mimetype="application/json")
+
+
+def healthz() -> ResponseReturnValue:
+    return as_json({"status": "ok"})
+
+
+def readyz() -> ResponseReturnValue:
+    report = health.readiness(web_state().state)
+    return as_json(report, status=200 if report.ready else 503)
+
+
+def metrics_text() -> ResponseReturnValue:
+    text = metrics.exposition(web_state().state, web_state().streams)
+    return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def login() -> ResponseReturnValue:
+    """Turns the token of a login link into a cookie.
+
+    Answers with a page that goes on by itself: after a redirect from another site's link the
+    browser would not send a SameSite=Strict cookie.
+    """
+    guard = web_state().guard
+    if not guard.opens_with(request.args.get("token", "")):
+        return refuse(401, "This login link is not valid. Open the one printed at the last start.")
+    response = make_response(render_template("ringbus/login.html"))
+    guard.sign_in(request, response)
+    return response
+
+
+_ROUTES: dict[str, Callable[..., ResponseReturnValue]] = {
+    "/": dashboard,
+    "/events": dashboard_events,
+    "/agents/<agent>": agent,
+    "/agents/<agent>/events": agent_events,
+    "/agents/<agent>/history": agent_history,
+    "/healthz": healthz,
+    "/readyz": readyz,
+    "/metrics": metrics_text,
+    "/login": login,
+}
+
+
+# --- parsing and answering ----------------------------------------------------------------
+
+
+def check_agent(name: str) -> None:
+    try:
+        settings.check_agent_name(name)
+    except ValueError as error:
+        abort(refuse(404, f"There is no such agent: {error}."))
+
+
+def start_position() -> Position | None:
+    """Where the stream goes on: the header of a browser that reconnects, else the query."""
+    try:
+        resumed = sse.last_event_id(request.headers.get("Last-Event-ID"))
+    except ValueError as error:
+        abort(refuse(400, f"Last-Event-ID is {error}."))
+    return resumed or position("after")
+
+
+def position(name: str) -> Position | None:
+    text = request.args.get(name)
+    if not text:
+        return None
+    try:
+        return parse_position(text)
+    except ValueError as error:
+        abort(refuse(400, f"The parameter {name} is {error}."))
+
+
+def number(name: str, default: int) -> int:
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) > 0):
+        abort(
+            refuse(400, f"The parameter {name} is {text[:50]!r}; it is a whole number from 1 on.")
+        )
+    return int(text)
+
+
+def stream(body: feeds.Feed) -> Response:
+    return Response(body, mimetype="text/event-stream", headers=_STREAM_HEADERS)
+
+
+def as_json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status=status, mimetype="application/json")
+
+
+def refuse(status: int, message: str) -> Response:
+    """The message as a page for a browser, as JSON for everyone else."""
+    wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    if wanted != "text/html":
+        return as_json({"error": message}, status)
+    page = render_template("ringbus/error.html", status=status, message=message)
+    return current_app.make_response((page, status))

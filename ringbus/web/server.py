@@ -1,0 +1,181 @@
+"""The server behind `ringbus serve`: gunicorn's threaded worker, embedded.
+
+One worker process with many threads, an open page holding one. The application is built in the
+worker, after the fork, so nothing of a ring or a database crosses it. gunicorn's own process
+restarts the worker if it dies and ends it when told to stop; the worker then ends its streams
+itself, since gunicorn would wait for them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import resource
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import quote
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+
+from ringbus.errors import RingbusError
+from ringbus.web import create_app
+from ringbus.web.streams import DEFAULT_MAX_STREAMS, Streams
+
+# What a worker that is told to stop gives its last responses, and after how long it is killed. It
+# looks once a second, so the second has to be longer by more than that.
+LAST_WORDS_SECONDS = 1
+KILL_SECONDS = 3
+SPARE_THREADS = 24
+KEPT_ALIVE = 256
+BACKLOG = 1_024
+OPEN_FILES = 65_536
+
+
+def serve(  # noqa: PLR0917  a call names them all
+    host: str,
+    port: int,
+    state: Path,
+    allow_hosts: Sequence[str],
+    token: str | None,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serves the pages until SIGTERM or SIGINT; main thread only.
+
+    Port 0 takes any free one. `on_ready` is called once with the address to open, from when on
+    connections are taken; with a token that is a login link.
+
+    Raises `RingbusError`, naming the remedy, if the address cannot be bound, or if other
+    machines reach it and no token is given.
+    """
+    listener = _listen(host, port)
+    if token is None and not _is_loopback(listener):
+        listener.close()
+        raise RingbusError(
+            f"other machines reach {host}: set RINGBUS_TOKEN to a long secret that they must "
+            "show, or listen on 127.0.0.1"
+        )
+    state.mkdir(parents=True, exist_ok=True)
+    _raise_file_limit()
+    config = {
+        "RINGBUS_STATE": state,
+        "RINGBUS_ALLOW_HOSTS": tuple(allow_hosts),
+        "RINGBUS_TOKEN": token,
+        "RINGBUS_MAX_STREAMS": DEFAULT_MAX_STREAMS,
+    }
+    url = _address(listener, token)
+
+    # gunicorn takes the bound socket over, and closes it.
+    server = _Server(config, listener.detach(), lambda _arbiter: on_ready(url))
+    own_pid = os.getpid()
+    try:
+        Arbiter(server).run()
+    except SystemExit as stop:
+        if os.getpid() != own_pid:
+            # The worker comes back here, too; what our caller has still to do is not its business.
+            os._exit(stop.code if isinstance(stop.code, int) else 1)
+        if stop.code:
+            raise
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(
+        self, config: dict[str, Any], fd: int, when_ready: Callable[[Arbiter], None]
+    ) -> None:
+        self._config = config
+        self._settings = {
+            "bind": f"fd://{fd}",
+            "worker_class": _Worker,
+            "workers": 1,
+            "threads": DEFAULT_MAX_STREAMS + SPARE_THREADS,
+            "worker_connections": DEFAULT_MAX_STREAMS + SPARE_THREADS + KEPT_ALIVE,
+            "graceful_timeout": KILL_SECONDS,
+            "timeout": 60,
+            "loglevel": "warning",
+            "when_ready": when_ready,
+            "control_socket_disable": True,
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            if name in self.cfg.settings:  # older gunicorns do not know every one
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(self._config)
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Ends the event streams as soon as the worker is to end, for whatever reason."""
+
+    def init_process(self) -> None:
+        self.cfg.set("graceful_timeout", LAST_WORDS_SECONDS)
+        logging.getLogger("gunicorn.error").addFilter(_is_worth_a_line)
+        super().init_process()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._end_streams()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        # What Ctrl-C comes down to. gunicorn would cut connections off in mid-frame.
+        self.handle_exit(sig, frame)
+
+    def is_parent_alive(self) -> bool:
+        is_alive = bool(super().is_parent_alive())
+        if not is_alive:
+            self._end_streams()
+        return is_alive
+
+    def _end_streams(self) -> None:
+        # There is no application yet if the signal comes while it is built.
+        app: Flask | None = getattr(self, "wsgi", None)
+        if app is not None:
+            streams: Streams = app.extensions["ringbus"].streams
+            streams.stop()
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    # A browser that stopped reading and was cut off is daily life, no error.
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, BlockingIOError | TimeoutError)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise RingbusError(
+            f"cannot listen on {host} port {port}: {error.strerror}. "
+            "Choose another port with --port (0 takes any free one) or another --host",
+        ) from error
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
+def _address(listener: socket.socket, token: str | None) -> str:
+    name, port = listener.getsockname()[:2]
+    address = ipaddress.ip_address(name)
+    if address.is_unspecified:
+        name = "127.0.0.1" if address.version == 4 else "::1"
+    shown = f"[{name}]" if ":" in name else name
+    url = f"http://{shown}:{port}/"
+    return f"{url}login?token={quote(token)}" if token else url
+
+
+def _raise_file_limit() -> None:
+    # Each stream holds a connection, a ring and a database: three to five open files.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,28 @@
+// One event as it comes over the wire. Besides its parsed form an envelope keeps its own text:
+// what is unfolded as JSON is laid out from that, so a number of 40 digits stays one.
+
+export function parseEnvelope(text) {
+  const value = JSON.parse(text);
+  return { ...value, ms: value.ts_ns / 1e6, position: `${value.epoch}-${value.seq}`, raw: text };
+}
+
+// A history page is one envelope a line between its first and last line.
+export function parsePage(text) {
+  const lines = text.split("\n").slice(1, -1);
+  return {
+    events: lines.map((line) => parseEnvelope(line.replace(/,$/, ""))),
+    next: JSON.parse(text).next_before,
+  };
+}
+
+const exact = (key, value, context) =>
+  typeof value === "number" && context?.source !== undefined && JSON.rawJSON && String(value) !== context.source
+    ? JSON.rawJSON(context.source)
+    : value;
+
+export function prettyJson(envelope) {
+  const { data, kind } = JSON.parse(envelope.raw, exact);
+  if (kind === "stream") return JSON.stringify(data, null, 2);
+  const { ms, position, raw, epoch, seq, ts_ns, ...event } = envelope;
+  return JSON.stringify(event, null, 2);
+}

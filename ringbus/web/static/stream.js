@@ -1,0 +1,98 @@
+// The connection to one agent's events: an EventSource with its states told in words, gathered
+// batches once a frame instead of one call per event, and its own way back where a browser gives up
+// (a refused stream) or does not notice (a machine that slept).
+
+import { parseEnvelope } from "./envelope.js";
+
+const RETRY_MS = 5000;
+const PULSE_MS = 10_000;
+const SLEPT_MS = 45_000;
+const QUIET_MS = 250;
+const HIDDEN_BATCH_MS = 250;
+const FRESH_MS = 2000;
+
+const isFresh = ({ event }) => event !== undefined && Date.now() - event.ms < FRESH_MS;
+
+// handlers: batch(list of {event} | {gap} | {reset}), state(name, reason), where name is one of connecting,
+// waiting, catching-up, live, reconnecting, busy, stopped.
+export class Stream {
+  constructor(url, handlers) {
+    this.url = url;
+    this.handlers = handlers;
+    this.position = null;
+    this.pending = [];
+    this.isScheduled = false;
+    this.open("connecting");
+    this.watchSleep();
+    addEventListener("pagehide", () => this.source.close());
+    addEventListener("pageshow", (event) => event.persisted && this.open("reconnecting"));
+    addEventListener("online", () => this.state === "stopped" && this.open("reconnecting"));
+  }
+
+  open(state) {
+    this.source?.close();
+    clearTimeout(this.retryTimer);
+    const url = new URL(this.url, location.href);
+    if (this.position !== null) {
+      url.search = "";
+      url.searchParams.set("after", this.position);
+    }
+    this.to(state);
+    this.source = new EventSource(url);
+    this.source.onopen = () => this.to(this.position === null ? "waiting" : "catching-up");
+    this.source.onmessage = (message) => this.take({ event: parseEnvelope(message.data) });
+    this.source.addEventListener("gap", (message) => this.takeGap(message));
+    this.source.addEventListener("reset", () => this.take({ reset: true }));
+    this.source.addEventListener("busy", (message) => this.to("busy", JSON.parse(message.data).reason));
+    this.source.onerror = () => this.failed();
+  }
+
+  failed() {
+    if (this.source.readyState === EventSource.CLOSED) {
+      this.to("stopped");
+      this.retryTimer = setTimeout(() => this.open("reconnecting"), RETRY_MS);
+    } else if (this.state !== "busy") {
+      this.to(this.position === null ? "connecting" : "reconnecting");
+    }
+  }
+
+  // A gap that is known to its end is a place to go on from, too.
+  takeGap({ data, lastEventId }) {
+    if (lastEventId) this.position = lastEventId;
+    this.take({ gap: JSON.parse(data) });
+  }
+
+  take(item) {
+    if (item.event) this.position = item.event.position;
+    if (item.reset) this.position = null;
+    if (this.state !== "live") this.to(isFresh(item) ? "live" : "catching-up");
+    this.pending.push(item);
+    if (this.isScheduled) return;
+    this.isScheduled = true;
+    if (document.hidden) setTimeout(() => this.flush(), HIDDEN_BATCH_MS);
+    else requestAnimationFrame(() => this.flush());
+  }
+
+  flush() {
+    this.isScheduled = false;
+    this.handlers.batch(this.pending.splice(0));
+  }
+
+  // Live once something new comes, or nothing for a moment.
+  to(state, reason = "") {
+    clearTimeout(this.quietTimer);
+    if (state === "catching-up") this.quietTimer = setTimeout(() => this.to("live"), QUIET_MS);
+    if (state === this.state) return;
+    this.state = state;
+    this.handlers.state(state, reason);
+  }
+
+  watchSleep() {
+    let before = Date.now();
+    setInterval(() => {
+      const slept = Date.now() - before > SLEPT_MS;
+      before = Date.now();
+      if (slept && this.state !== "stopped") this.open("reconnecting");
+    }, PULSE_MS);
+  }
+}

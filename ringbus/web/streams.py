@@ -1,0 +1,126 @@
+"""Event streams: how they are admitted, paced, kept alive and ended.
+
+A stream is a generator in a server thread. It waits for events in short slices, so that it sees
+within half a second that the server stops or that the browser has gone, and writes whatever came
+in one piece. A browser that reads nothing is cut off after a while; it resumes where it was.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from ringbus import sse
+
+DEFAULT_MAX_STREAMS = 1_024
+
+SLICE_SECONDS = 0.5
+HEARTBEAT_SECONDS = 15.0
+LIFE_SECONDS = 3_600.0
+SEND_SECONDS = 30
+
+RETRY_MS = 1_000
+BUSY_RETRY_MS = 15_000
+
+_SMALL_WRITE_BYTES = 64 << 10
+_GATHER_SECONDS = 0.01
+
+
+class Streams:
+    """The streams open in this process: how many there may be, and the word to end them all."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.opened = 0
+        # Read by every stream between two waits. A plain attribute, since a signal handler sets
+        # it and may not wait for a lock.
+        self.stopping = False
+        self._open = 0
+        self._lock = threading.Lock()
+
+    @property
+    def open(self) -> int:
+        """Streams open now."""
+        return self._open
+
+    def stop(self) -> None:
+        """Every stream ends within `SLICE_SECONDS`. Safe in a signal handler."""
+        self.stopping = True
+
+    @contextmanager
+    def slot(self) -> Iterator[bool]:
+        """True while the stream may run, false if there are too many."""
+        with self._lock:
+            is_admitted = self._open < self.limit
+            self._open += is_admitted
+            self.opened += is_admitted
+        try:
+            yield is_admitted
+        finally:
+            with self._lock:
+                self._open -= is_admitted
+
+    def full(self) -> bytes:
+        """What is sent instead of a stream when all places are taken."""
+        return busy(f"all {self.limit} event streams of this server are taken")
+
+    def pump(
+        self, read: Callable[[float], Sequence[bytes]], is_gone: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        """The pieces that `read(timeout in seconds)` gives, until someone ends it.
+
+        Heartbeats come between them when nothing else does.
+        """
+        life = LIFE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  spreads reconnects, no secret
+        ends_at = time.monotonic() + life
+        written_at = time.monotonic()
+        while not self.stopping and not is_gone() and time.monotonic() < ends_at:
+            pieces = read(SLICE_SECONDS)
+            if not pieces and time.monotonic() - written_at < HEARTBEAT_SECONDS:
+                continue
+            yield from pieces or [sse.HEARTBEAT]
+            written_at = time.monotonic()
+            if sum(map(len, pieces)) < _SMALL_WRITE_BYTES:
+                # What comes right after goes out together, in one write instead of many.
+                time.sleep(_GATHER_SECONDS)
+
+
+def busy(reason: str) -> bytes:
+    """The last frame of a stream that cannot go on: a browser comes back later by itself.
+
+    Any status but 200 would make it give up for good.
+    """
+    data = msgspec.json.encode({"reason": reason})
+    return sse.HEARTBEAT + sse.control("busy", data, retry_ms=BUSY_RETRY_MS)
+
+
+def watch_client(environ: dict[str, Any]) -> Callable[[], bool]:
+    """A function that says whether the client of this request has gone.
+
+    Knows how under gunicorn and waitress; elsewhere the next failing write ends the stream. Under
+    gunicorn it makes a write to a client that reads nothing fail after `SEND_SECONDS`, too.
+    """
+    connection = environ.get("gunicorn.socket")
+    if isinstance(connection, socket.socket):
+        limit = struct.pack("ll", SEND_SECONDS, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        return lambda: _is_closed(connection)
+    waitress: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
+    return waitress or (lambda: False)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

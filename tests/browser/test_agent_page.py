@@ -1,0 +1,174 @@
+"""The page of one agent: how it follows, in a real browser over a real ring."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import calls, gives, has_count, has_text, show
+from turns import Agent, wait_until
+from webserver import Server, serving
+
+from ringbus.bus import Bus
+from ringbus.events import Note, TurnEnd, TurnStart, encode
+from ringbus.history import History
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+TOP = "row => row.getBoundingClientRect().top"
+AT_END = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 4"
+
+
+def test_page_of_an_agent_to_come_waits_and_then_shows_its_first_event(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """It says that it waits, and needs no reload."""
+    show(page, server, agent)
+    has_text(page.locator("#empty"), "Waiting for the first event")
+    with agent.bus() as bus:
+        bus.emit(Note("hello"))
+        has_text(page.locator("#transcript"), "hello")
+    assert page.locator("#empty").is_hidden()
+
+
+def test_the_line_on_top_tells_what_the_agent_does(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Working and on what; idle after the end."""
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        bus.emit(calls(("a", "Bash", {"command": "make test"})))
+        show(page, server, agent)
+        has_text(page.locator("#status"), "Working")
+        has_text(page.locator("#status-detail"), "Bash $ make test")
+        has_text(page.locator("#connection-word"), "live")
+        bus.emit(gives("a", "ok"))
+        has_text(page.locator("#status-detail"), "thinking")
+        bus.emit(TurnEnd(ok=True))
+        has_text(page.locator("#status"), "Idle")
+
+
+def test_scrolling_up_pauses_following_and_the_pill_returns(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """What is read stays where it is while rows arrive."""
+    with agent.bus() as bus:
+        for number in range(120):
+            bus.emit(Note(f"row {number}"))
+        show(page, server, agent)
+        has_count(page.locator(".row-note"), 120)
+        wait_until_at_end(page)
+        page.mouse.move(600, 400)
+        page.mouse.wheel(0, -1500)
+        wait_until(lambda: not page.evaluate(AT_END), "the page scrolled up")
+        before = page.evaluate("scrollY")
+        bus.emit(Note("one more"))
+        has_text(page.locator("#pill"), "1 new")
+        assert page.evaluate("scrollY") == before
+        page.locator("#pill").click()
+        wait_until_at_end(page)
+        assert page.locator("#pill").is_hidden()
+        bus.emit(Note("and another"))
+        has_count(page.locator(".row-note"), 122)
+        wait_until_at_end(page)
+
+
+def test_a_permalink_leads_to_its_event(page: Page, server: Server, agent: Agent) -> None:
+    """In sight, though the page would follow the end."""
+    with agent.bus() as bus:
+        bus.emit_many([Note(f"row {number}") for number in range(300)])
+        page.goto(server.address(f"/agents/{agent.name}#{bus.epoch}-50"))
+        has_count(page.locator(".row-note"), 300)
+        row = page.locator(f'[data-position="{bus.epoch}-50"]')
+        wait_until(lambda: 80 < row.evaluate(TOP) < 780, "the row in sight")
+
+
+def test_earlier_history_comes_without_a_jump_and_joins_what_belongs_together(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """A call above the cut gets its result, a turn above the cut its rows; nothing moves."""
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "long ago"))
+        bus.emit(calls(("a", "Bash", {"command": "make"})))
+        bus.emit_many([Note(f"row {number}") for number in range(2_100)])
+        bus.emit(gives("a", "made"))
+        show(page, server, agent)
+        has_text(page.locator(".tool"), "result of an earlier call")
+        wait_until_at_end(page)
+        page.evaluate("scrollTo(0, 0)")
+        page.locator("#earlier").wait_for(state="visible")
+        row = page.locator(".row-note").first
+        row.evaluate("element => { window.anchor = element }")
+        where = "window.anchor.getBoundingClientRect().top"
+        before = page.evaluate(where)
+        page.locator("#earlier").click()
+        has_text(page.locator(".row-turn"), "long ago")
+        wait_until(lambda: abs(page.evaluate(where) - before) < 2, "the row back in its place")
+        has_text(page.locator(".tool .call").first, "$ make")
+        has_text(page.locator(".tool .result").first, "made")
+    has_count(page.locator(".tool"), 1)
+    has_count(page.locator(".turn"), 1)
+    assert_each_position_once(page)
+
+
+def test_a_gap_is_told_in_its_place(page: Page, server: Server, agent: Agent) -> None:
+    """With its reason, and in the words about the connection."""
+    one, two = "00000000000000aa", "00000000000000bb"
+    with History.open(agent.database, agent.name, write=True) as history:
+        for epoch in (one, two):
+            history.begin_epoch(epoch)
+            history.append(epoch, [(0, 1, *encode(Note(f"in {epoch}")))], 1)
+    show(page, server, agent)
+    has_text(page.locator("#transcript"), f"in {two}")
+    has_text(page.locator(".row-gap"), "the ring was lost before all was stored")
+    has_text(page.locator("#gaps"), "1 gap")
+    order = page.locator("#transcript .row").evaluate_all(
+        "rows => rows.map(row => row.dataset.gap ?? row.dataset.position)"
+    )
+    assert order == [f"{one}-0", f"{one}-1", f"{two}-0"]
+
+
+def test_a_restarted_server_is_met_again_without_hole_or_double(
+    page: Page, agent: Agent, tmp_path: Path
+) -> None:
+    """The page says that it reconnects, then goes on where it was."""
+    with agent.bus() as bus:
+        emit_numbers(bus, range(50))
+        with serving(tmp_path) as server:
+            show(page, server, agent)
+            has_count(page.locator(".row-note"), 50)
+            server.process.terminate()
+            server.end()
+            has_text(page.locator("#connection-word"), "reconnecting")
+            emit_numbers(bus, range(50, 90))
+        with serving(tmp_path, port=server.port):
+            has_count(page.locator(".row-note"), 90)
+            has_text(page.locator("#connection-word"), "live")
+    shown = page.locator(".row-note pre").all_text_contents()
+    assert shown == [f"row {number}" for number in range(90)]
+    assert_each_position_once(page)
+
+
+def assert_each_position_once(page: Page) -> None:
+    """No event is drawn twice."""
+    positions = page.evaluate(
+        "[...document.querySelectorAll('[data-position]')].map(one => one.dataset.position)"
+    )
+    assert len(positions) == len(set(positions))
+    assert all(re.fullmatch(r"[0-9a-f]{16}-\d+", position) for position in positions)
+
+
+def emit_numbers(bus: Bus, numbers: range) -> None:
+    """Notes that tell their place."""
+    for number in numbers:
+        bus.emit(Note(f"row {number}"))
+
+
+def wait_until_at_end(page: Page) -> None:
+    """The newest row is in sight."""
+    wait_until(lambda: page.evaluate(AT_END), "the end of the page")

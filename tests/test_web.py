@@ -1,0 +1,179 @@
+"""Pages, history and health, through Flask's test client over real rings and histories."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from turns import Agent, fresh_agent
+from webclient import OTHER_EPOCH, notes, store, web_state
+
+from ringbus.events import Note
+from ringbus.web import RingbusWeb, create_app
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """An agent of this test alone."""
+    with fresh_agent(tmp_path) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    """The application for the agent's state folder."""
+    return create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None})
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client on the same machine."""
+    return app.test_client()
+
+
+def test_pages_forbid_inline_scripts_and_styles(client: FlaskClient) -> None:
+    """By policy, and they have none."""
+    for path in ("/", "/agents/someone"):
+        response = client.get(path)
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", response.text) is None
+
+
+def test_everything_a_page_names_is_there(client: FlaskClient) -> None:
+    """Style sheets, the icon, and every module that a module imports."""
+    wanted = set(re.findall(r'(?:href|src)="(/assets/[^"]+)"', client.get("/agents/a").text))
+    wanted |= set(re.findall(r'(?:href|src)="(/assets/[^"]+)"', client.get("/").text))
+    seen: set[str] = set()
+    while wanted - seen:
+        path = (wanted - seen).pop()
+        seen.add(path)
+        with client.get(path) as response:
+            assert response.status_code == 200, path
+            text = response.text
+        if path.endswith(".js"):
+            assert response.mimetype == "text/javascript"
+            wanted |= {f"/assets/{name}" for name in re.findall(r'from "\./(.+)"', text)}
+    assert len(seen) > 10
+
+
+def test_the_page_of_an_agent_to_come_can_be_opened(client: FlaskClient) -> None:
+    """It waits for the first event."""
+    response = client.get("/agents/not-yet")
+    assert response.status_code == 200
+    assert "not-yet" in response.text
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_a_name_no_agent_can_have_is_not_found(client: FlaskClient, accept: str) -> None:
+    """The answer names it, as a page or as JSON."""
+    response = client.get("/agents/-bad", headers={"Accept": accept})
+    assert response.status_code == 404
+    assert response.mimetype == accept
+    assert "-bad" in response.text
+
+
+def test_the_dashboard_lists_agents_before_any_script_runs(
+    client: FlaskClient, agent: Agent
+) -> None:
+    """As links."""
+    with agent.bus() as bus:
+        bus.emit(Note("hello"))
+        assert f'href="/agents/{agent.name}"' in client.get("/").text
+
+
+def test_history_pages_go_back_to_the_beginning(client: FlaskClient, agent: Agent) -> None:
+    """Oldest first in each; `next_before` leads on and is null at the end."""
+    store(agent, notes(5))
+    path = f"/agents/{agent.name}/history?limit=2"
+    seqs: list[list[int]] = []
+    before: str | None = ""
+    while before is not None:
+        page = client.get(f"{path}&before={before}").json
+        seqs.append([event["seq"] for event in page["events"]])
+        before = page["next_before"]
+    assert seqs == [[3, 4], [1, 2], [0]]
+
+
+def test_history_has_what_only_the_ring_holds(client: FlaskClient, agent: Agent) -> None:
+    """One reads what one has just written."""
+    with agent.bus() as bus:
+        bus.emit(Note("stored or not"))
+        page = client.get(f"/agents/{agent.name}/history").json
+    assert [event["text"] for event in page["events"]] == ["stored or not"]
+
+
+def test_history_keeps_every_byte_and_a_line_for_each_event(
+    client: FlaskClient, agent: Agent
+) -> None:
+    """Numbers no float can hold, and white space in a line."""
+    line = b'{"big":1234567890123456789012345678901234567890,\r\n"a":"\xe2\x80\xa8"}'
+    store(agent, [b'{"kind":"stream","data":' + line + b"}"])
+    body = client.get(f"/agents/{agent.name}/history").data
+    assert line.replace(b"\r\n", b"  ") in body
+    assert body.count(b"\n") == 2
+
+
+def test_history_of_an_unknown_agent_is_not_found(client: FlaskClient) -> None:
+    """The answer names it."""
+    response = client.get("/agents/nobody-here/history")
+    assert response.status_code == 404
+    assert "nobody-here" in response.json["error"]
+
+
+def test_history_before_an_unknown_position_is_not_found(client: FlaskClient, agent: Agent) -> None:
+    """Rather than the newest page again."""
+    store(agent, notes(2))
+    response = client.get(f"/agents/{agent.name}/history?before={OTHER_EPOCH}-1")
+    assert response.status_code == 404
+
+
+def test_health_is_answered_without_a_token(tmp_path: Path) -> None:
+    """Whoever watches over processes has none."""
+    guarded = create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": "s3cret"}).test_client()
+    assert guarded.get("/healthz").json == {"status": "ok"}
+    assert guarded.get("/readyz").json == {"ready": True, "problems": []}
+
+
+def test_not_ready_says_why(tmp_path: Path) -> None:
+    """With the folder and the remedy."""
+    missing = tmp_path / "missing"
+    response = create_app({"RINGBUS_STATE": missing}).test_client().get("/readyz")
+    assert response.status_code == 503
+    assert str(missing) in response.json["problems"][0]
+
+
+def test_metrics_tell_each_ring_and_the_streams(client: FlaskClient, agent: Agent) -> None:
+    """In Prometheus' text."""
+    with agent.bus() as bus:
+        bus.emit(Note("hello"))
+        text = client.get("/metrics").text
+    assert f'ringbus_ring_tail_seq{{agent="{agent.name}"}} 1.0' in text
+    assert f'ringbus_ring_floor_seq{{agent="{agent.name}"}} 0.0' in text
+    assert "ringbus_sse_clients 0.0" in text
+
+
+def test_an_application_of_ones_own_can_hold_the_pages(tmp_path: Path) -> None:
+    """Under a prefix; its own routes are not touched."""
+    app = Flask("host", static_folder=None)
+    app.config["RINGBUS_STATE"] = tmp_path
+    RingbusWeb().init_app(app, url_prefix="/live")
+    app.add_url_rule("/", "own", lambda: "own page")
+    client = app.test_client()
+    page = client.get("/live/agents/a").text
+    assert 'data-events="/live/agents/a/events' in page
+    assert client.get("/", headers={"Host": "anything.example"}).text == "own page"
+
+
+def test_two_applications_in_one_process_have_their_own_state(tmp_path: Path) -> None:
+    """Folders and streams are not shared."""
+    one = create_app({"RINGBUS_STATE": tmp_path / "one"})
+    two = create_app({"RINGBUS_STATE": tmp_path / "two"})
+    assert web_state(one).state != web_state(two).state
+    assert web_state(one).streams is not web_state(two).streams

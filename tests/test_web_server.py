@@ -1,0 +1,125 @@
+"""The embedded server, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, wait_until
+from webserver import command, serving
+
+from ringbus.events import Note
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """An agent of this test alone."""
+    with fresh_agent(tmp_path) as fresh:
+        yield fresh
+
+
+def test_port_0_is_any_free_one_and_its_address_is_told(tmp_path: Path) -> None:
+    """The address can be opened at once."""
+    with serving(tmp_path) as server:
+        assert server.port > 0
+        assert server.url == f"http://127.0.0.1:{server.port}/"
+        assert "ok" in server.text("/healthz")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_open_streams_cleanly(tmp_path: Path, agent: Agent, number: int) -> None:
+    """The client sees the end of the response, not a torn frame; `serve` returns to its caller."""
+    with serving(tmp_path) as server, agent.bus() as bus:
+        bus.emit(Note("hello"))
+        with server.open(f"/agents/{agent.name}/events") as response:
+            while not response.readline().startswith(b"data: "):
+                pass
+            server.process.send_signal(number)
+            rest = response.read()
+        assert rest == b"\n"
+        assert server.end() == (0, "stopped\n", "")
+
+
+def test_a_client_that_reads_nothing_cannot_hold_up_the_stop(tmp_path: Path, agent: Agent) -> None:
+    """Its stream waits for room that never comes."""
+    with serving(tmp_path) as server, agent.bus(size=16 << 20) as bus:
+        bus.emit_many([Note("x" * 100_000)] * 100)
+        with server.open(f"/agents/{agent.name}/events") as response:
+            response.readline()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.end() == (0, "stopped\n", "")
+
+
+def test_a_client_that_leaves_frees_its_stream(tmp_path: Path) -> None:
+    """Long before the next heartbeat."""
+    with serving(tmp_path) as server:
+        with server.open("/agents/nobody/events") as response:
+            response.readline()
+            assert "ringbus_sse_clients 1.0" in server.text("/metrics")
+        wait_until(
+            lambda: "ringbus_sse_clients 0.0" in server.text("/metrics"), "the end of the stream"
+        )
+
+
+def test_many_open_streams_leave_room_for_other_requests(tmp_path: Path) -> None:
+    """Threads are made as they are needed."""
+    with serving(tmp_path) as server:
+        responses = [server.open("/agents/nobody/events") for _ in range(60)]
+        assert all(response.readline() == b":\n" for response in responses)
+        assert "ringbus_sse_clients 60.0" in server.text("/metrics")
+        for response in responses:
+            response.close()
+
+
+def test_a_taken_port_is_named_with_the_remedy(tmp_path: Path) -> None:
+    """At once, not after retries."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused(command(tmp_path, port=port))
+    assert f"port {port}" in said
+    assert "--port" in said
+
+
+def test_an_address_for_other_machines_needs_a_token(tmp_path: Path) -> None:
+    """The message says where to set it."""
+    assert "RINGBUS_TOKEN" in refused(command(tmp_path, host="0.0.0.0"))  # noqa: S104  refused
+
+
+def refused(arguments: list[str]) -> str:
+    """What a server says that does not start."""
+    ran = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
+    assert ran.returncode != 0
+    return ran.stderr
+
+
+def test_with_a_token_the_address_is_a_login_link(tmp_path: Path) -> None:
+    """Opening it lets the browser in."""
+    with serving(tmp_path, token="s3cret/+") as server:  # noqa: S106
+        path = server.url.removeprefix(f"http://127.0.0.1:{server.port}")
+        with server.open(path) as response:
+            assert response.status == 200
+            cookie = response.headers["Set-Cookie"].partition(";")[0]
+        with server.open("/") as response:
+            assert response.status == 401
+        with server.open("/", Cookie=cookie) as response:
+            assert response.status == 200
+
+
+def test_the_worker_ends_with_its_server_even_if_that_is_killed(tmp_path: Path) -> None:
+    """Nothing is left that holds the port."""
+    with serving(tmp_path) as server:
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        wait_until(children.read_text, "the worker")
+        (worker,) = map(int, children.read_text().split())
+        with server.open("/agents/nobody/events") as response:
+            response.readline()
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait(DEADLINE_SECONDS)
+            wait_until(lambda: not is_alive(worker), "the end of the worker")

@@ -1,0 +1,263 @@
+"""The event streams, through Flask's test client over real rings and histories."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from turns import Agent, fresh_agent, wait_until
+from webclient import EPOCH, OTHER_EPOCH, frames, listen, notes, store, take, texts, web_state
+
+from ringbus.events import Note, Stream, TurnEnd, TurnStart, record_payload
+from ringbus.history import History
+from ringbus.web import create_app, streams
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """An agent of this test alone."""
+    with fresh_agent(tmp_path) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    """The application for the agent's state folder."""
+    return create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None})
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client on the same machine."""
+    return app.test_client()
+
+
+def test_events_come_with_their_position_as_id(client: FlaskClient, agent: Agent) -> None:
+    """And are the envelopes."""
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go", 2))
+        bus.emit(Stream(b'{"big":1234567890123456789012345678901234567890}'))
+        first, second = take(listen(client, f"/agents/{agent.name}/events"), 2)
+        assert first["id"] == f"{bus.epoch}-0"
+    assert "event" not in first
+    assert json.loads(first["data"])["from"] == "operator"
+    assert '"data":{"big":1234567890123456789012345678901234567890}' in second["data"]
+
+
+def test_the_stream_goes_on_live(client: FlaskClient, agent: Agent) -> None:
+    """What is emitted after it was opened comes, too."""
+    with agent.bus() as bus:
+        bus.emit(Note("before"))
+        response = listen(client, f"/agents/{agent.name}/events")
+        found = frames(response)
+        assert texts([next(found)]) == ["before"]
+        bus.emit(Note("after"))
+        assert texts([next(found)]) == ["after"]
+        response.close()
+
+
+def test_the_header_of_a_reconnect_wins_over_the_query(client: FlaskClient, agent: Agent) -> None:
+    """The address of a page's stream never changes."""
+    with agent.bus() as bus:
+        bus.emit_many([Note(f"row {number}") for number in range(5)])
+        response = listen(
+            client,
+            f"/agents/{agent.name}/events?after={bus.epoch}-0",
+            Last_Event_ID=f"{bus.epoch}-2",
+        )
+        assert texts(take(response, 2)) == ["row 3", "row 4"]
+
+
+def test_a_first_connect_may_say_where_to_begin(client: FlaskClient, agent: Agent) -> None:
+    """After a position, or with the newest few."""
+    with agent.bus() as bus:
+        bus.emit_many([Note(f"row {number}") for number in range(5)])
+        path = f"/agents/{agent.name}/events"
+        assert texts(take(listen(client, f"{path}?after={bus.epoch}-2"), 2)) == ["row 3", "row 4"]
+        assert texts(take(listen(client, f"{path}?last=1"), 1)) == ["row 4"]
+
+
+def test_live_leaves_the_past_out(client: FlaskClient, agent: Agent) -> None:
+    """Only what comes next."""
+    with agent.bus() as bus:
+        bus.emit(Note("past"))
+        response = listen(client, f"/agents/{agent.name}/events?live=1")
+        pieces = iter(response.response)
+        next(pieces)  # its opening: what is emitted from now on is later than it
+        bus.emit(Note("next"))
+        while b"data:" not in (piece := next(pieces)):
+            pass
+        response.close()
+    assert b"next" in piece
+    assert b"past" not in piece
+
+
+def test_an_unknown_position_resets_and_starts_over(client: FlaskClient, agent: Agent) -> None:
+    """With a named event first."""
+    with agent.bus() as bus:
+        bus.emit(Note("hello"))
+        response = listen(client, f"/agents/{agent.name}/events", Last_Event_ID=f"{OTHER_EPOCH}-7")
+        reset, event = take(response, 2)
+    assert reset["event"] == "reset"
+    assert texts([event]) == ["hello"]
+
+
+def test_what_is_lost_comes_as_a_gap_in_its_place(client: FlaskClient, agent: Agent) -> None:
+    """With its numbers and its reason."""
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch(EPOCH)
+        history.append(EPOCH, [(0, 1, 3, notes(1)[0])], 1)
+        history.begin_epoch(OTHER_EPOCH)
+        history.append(OTHER_EPOCH, [(0, 2, 3, notes(1)[0])], 1)
+    first, gap, second = take(listen(client, f"/agents/{agent.name}/events"), 3)
+    assert first["id"] == f"{EPOCH}-0"
+    assert gap["event"] == "gap"
+    assert json.loads(gap["data"])["reason"] == "ring-lost"
+    assert second["id"] == f"{OTHER_EPOCH}-0"
+
+
+@pytest.mark.parametrize("query", ["after=nonsense", "last=0", "last=-1", "last=x"])
+def test_a_bad_parameter_is_named(client: FlaskClient, query: str) -> None:
+    """With what it should be."""
+    response = client.get(f"/agents/a/events?{query}")
+    assert response.status_code == 400
+    assert query.partition("=")[0] in response.json["error"]
+
+
+def test_streams_are_neither_cached_nor_gathered(client: FlaskClient) -> None:
+    """Headers for proxies, and a first write at once so that they go out."""
+    response = listen(client, "/agents/a/events")
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert "no-transform" in response.headers["Cache-Control"]
+    assert "Content-Length" not in response.headers
+    assert next(iter(response.response)).startswith(b":\n")
+    response.close()
+
+
+def test_a_silent_stream_sends_heartbeats(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment line alone: no client takes that for an event."""
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "SLICE_SECONDS", 0.01)
+    response = listen(client, "/agents/nobody/events")
+    pieces = iter(response.response)
+    next(pieces)
+    assert next(pieces) == b":\n"
+    response.close()
+
+
+def test_events_that_are_there_together_are_written_together(
+    client: FlaskClient, agent: Agent
+) -> None:
+    """One write for many frames."""
+    with agent.bus() as bus:
+        bus.emit_many([Note(f"row {number}") for number in range(100)])
+        response = listen(client, f"/agents/{agent.name}/events")
+        pieces = iter(response.response)
+        next(pieces)
+        assert next(pieces).count(b"\ndata: ") == 100
+        response.close()
+
+
+def test_too_many_streams_get_busy_and_come_back_later(tmp_path: Path) -> None:
+    """Status 200: a browser gives up on any other."""
+    app = create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None, "RINGBUS_MAX_STREAMS": 1})
+    first = listen(app.test_client(), "/agents/a/events")
+    next(iter(first.response))
+    second = listen(app.test_client(), "/agents/a/events")
+    (busy,) = frames(second)
+    assert busy["event"] == "busy"
+    assert busy["retry"] == "15000"
+    first.close()
+    third = listen(app.test_client(), "/agents/a/events")
+    assert b"retry: 1000" in next(iter(third.response))
+    third.close()
+
+
+def test_a_ring_that_cannot_be_used_is_named_and_tried_again(client: FlaskClient) -> None:
+    """Bytes that are no ring, under an agent's name: no error page, no end of the server."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    path = Path(f"/dev/shm/ringbus.{name}")
+    path.write_bytes(b"\xff" * 8192)
+    try:
+        (busy,) = frames(listen(client, f"/agents/{name}/events"))
+    finally:
+        path.unlink()
+    assert busy["event"] == "busy"
+    assert name in json.loads(busy["data"])["reason"]
+
+
+def test_a_closed_stream_gives_its_place_back(app: Flask, client: FlaskClient) -> None:
+    """Also when nothing was read of it."""
+    listen(client, "/agents/a/events").close()
+    read = listen(client, "/agents/a/events")
+    next(iter(read.response))
+    assert web_state(app).streams.open == 1
+    read.close()
+    assert web_state(app).streams.open == 0
+
+
+def test_a_stopping_server_ends_its_streams(app: Flask, client: FlaskClient) -> None:
+    """The response ends by itself."""
+    response = listen(client, "/agents/a/events")
+    pieces = iter(response.response)
+    next(pieces)
+    web_state(app).streams.stop()
+    assert list(pieces) == []
+
+
+def test_a_record_that_is_no_event_is_shown_as_a_note(client: FlaskClient, agent: Agent) -> None:
+    """The stream goes on after it."""
+    store(agent, [record_payload(0, b"\xff raw"), *notes(2)[1:]])
+    first, second = take(listen(client, f"/agents/{agent.name}/events"), 2)
+    assert json.loads(first["data"])["encoding"] == "base64"
+    assert texts([second]) == ["row 1"]
+
+
+def states(found: list[dict[str, Any]], agent: Agent) -> list[str]:
+    """The states that summaries tell of an agent."""
+    return [one["state"] for one in found if one["agent"] == agent.name]
+
+
+def test_the_dashboard_stream_is_a_snapshot_and_then_changes(
+    client: FlaskClient, agent: Agent
+) -> None:
+    """No ids: it does not resume."""
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        response = listen(client, "/events")
+        found = frames(response)
+        snapshot = next(found)
+        assert snapshot["event"] == "snapshot"
+        assert "id" not in snapshot
+        assert states(json.loads(snapshot["data"])["agents"], agent) == ["working"]
+        bus.emit(TurnEnd(ok=False, note="exit status 1"))
+        changes = (json.loads(frame["data"]) for frame in found)
+        failed = next(one for one in changes if one["agent"] == agent.name)
+        response.close()
+    assert failed["state"] == "failed"
+    assert failed["doing"] == "exit status 1"
+    assert failed["position"] == f"{bus.epoch}-1"
+
+
+def test_the_overview_rests_when_nobody_looks(client: FlaskClient) -> None:
+    """Its thread ends with the last dashboard."""
+    response = listen(client, "/events")
+    next(frames(response))
+    assert overview_threads() >= 1
+    response.close()
+    wait_until(lambda: overview_threads() == 0, "the end of the overview's thread")
+
+
+def overview_threads() -> int:
+    """Threads that follow all agents."""
+    import threading
+
+    return sum(thread.name == "ringbus-overview" for thread in threading.enumerate())
