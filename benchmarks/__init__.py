@@ -1,0 +1,1 @@
+"""What ringbus costs, measured beside what people would use instead. See README.md."""

@@ -1,0 +1,63 @@
+"""`python -m benchmarks [NAME ...] [--json] [--quick]`."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+import click
+
+from benchmarks.environment import environment
+from benchmarks.harness import Options, Scenario, WrongResultError
+from benchmarks.output import Outcome, Printer, as_json, warn
+
+# In this order; a new scenario is a module with a SCENARIO, and its name here.
+NAMES = (
+    "emit_alone",
+    "emit_beside_busy_thread",
+    "one_to_one_throughput",
+    "persister_throughput",
+    "idle_cost",
+)
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
+@click.option("as_data", "--json", is_flag=True, help="One JSON object instead of tables.")
+@click.option("--quick", is_flag=True, help="Only show that all works; the numbers say little.")
+@click.pass_context
+def main(context: click.Context, *, names: tuple[str, ...], as_data: bool, quick: bool) -> None:
+    """Measure ringbus, beside what people would use instead.
+
+    Without a NAME all scenarios run. Exits with 1 if one delivered a wrong or short result;
+    a missed target is told, and is no failure.
+    """
+    options, record, printer = Options(quick=quick), environment(), Printer()
+    if not as_data:
+        printer.environment(record)
+    outcomes = []
+    for name in names or NAMES:
+        outcome = run_one(name, options)
+        outcomes.append(outcome)
+        if not as_data:
+            printer.outcome(outcome)
+    if as_data:
+        click.echo(as_json(record, options, outcomes))
+    context.exit(any(outcome.result is None for outcome in outcomes))
+
+
+def run_one(name: str, options: Options) -> Outcome:
+    """Runs a scenario; a wrong result becomes an outcome without numbers."""
+    scenario: Scenario = import_module(f"benchmarks.{name}").SCENARIO
+    cores = len(os.sched_getaffinity(0))
+    if cores < scenario.cores:
+        warn(f"{name} needs {scenario.cores} cores and has {cores}: its numbers are too low")
+    try:
+        return Outcome(name, scenario, scenario.run(options))
+    except WrongResultError as error:
+        warn(f"{name} failed: {error}")
+        return Outcome(name, scenario, None, str(error))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

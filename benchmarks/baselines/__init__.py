@@ -1,0 +1,1 @@
+"""What people would use instead, under the same scenarios and the same checks."""

@@ -1,0 +1,31 @@
+"""`executemany()` of rows that are in memory already, in transactions of a thousand.
+
+The file is the persister's own: its schema, its index, its settings. What this does not do is
+read a ring, and remember how far it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from ringbus import _schema
+
+Row = tuple[int, int, str, str, int]
+
+ROWS_A_TRANSACTION = 1000
+INSERT = "INSERT INTO events(id, ts, kind, payload_json, ts_ns) VALUES (?, ?, ?, ?, ?)"
+
+
+def insert_rows(path: Path, rows: Sequence[Row]) -> apsw.Connection:
+    """Returns when the last transaction is committed. The file has its tables already.
+
+    The connection is still open: closing it would write the log into the file.
+    """
+    db = _schema.open_writer(path, create=False)
+    for start in range(0, len(rows), ROWS_A_TRANSACTION):
+        with _schema.transaction(db):
+            db.executemany(INSERT, rows[start : start + ROWS_A_TRANSACTION])
+    return db

@@ -1,0 +1,138 @@
+"""What every scenario is made of: rounds, figures, targets, and results that are checked.
+
+Contenders are measured in turn, round after round, because the speed of a machine drifts: what
+is compared was measured at the same time. Nothing is ever a mean: a figure keeps the value of
+every round and shows their median and how far they lie apart.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class WrongResultError(Exception):
+    """What was measured did not do its work: something is missing, wrong or twice."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`quick` shows that a scenario works; its numbers are not worth keeping."""
+
+    quick: bool = False
+
+    def pick(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quantity of one contender, a value for each round."""
+
+    contender: str
+    quantity: str
+    unit: str
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def percentile(self, percent: float) -> float:
+        return percentile(self.values, percent)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a scenario is to show; `at_least` says which side of the limit is good."""
+
+    claim: str
+    value: float
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a scenario found. `parameters` says what was done, `notes` how to read it."""
+
+    figures: Sequence[Figure]
+    targets: Sequence[Target] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing to measure: `run` measures it, or raises `WrongResultError`."""
+
+    title: str
+    run: Callable[[Options], Result]
+    cores: int = 1
+
+
+def round_robin(
+    contenders: Mapping[str, Callable[[], T]], rounds: int, *, warm_ups: int = 1
+) -> dict[str, list[T]]:
+    """Runs each contender once a round, each round in another order; what they returned."""
+    names = list(contenders)
+    results: dict[str, list[T]] = {name: [] for name in names}
+    for number in range(-warm_ups, rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            outcome = contenders[name]()
+            if number >= 0:
+                results[name].append(outcome)
+    return results
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """By rank, so it is always a value that was measured."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def require(holds: bool, what: str) -> None:
+    """Fails the run unless it did what it was to do."""
+    if not holds:
+        raise WrongResultError(what)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """No garbage collection, which would hit one contender or another by chance."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def pin(core: int) -> None:
+    """Keeps this process on one core, the n-th that it may use; with a single core, on that."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """`pin` for a while."""
+    before = os.sched_getaffinity(0)
+    pin(core)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
