@@ -8,50 +8,39 @@
  * get their exact words back, subscribers are woken, the lock is released, and the emit begins
  * anew after the wait.
  */
-#define _GNU_SOURCE
 #include "emitter.h"
 
-#include "gate.h"
 #include "handle.h"
 #include "lane.h"
 #include "order.h"
-#include "pool.h"
+#include "record.h"
+#include "stall.h"
 #include "wait.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 enum { MAX_CHAIN = 260 /* blocks of the longest record: a quarter of 1,024, and its ends */ };
 
-/* How long a dead gate stands, where the policy itself sets no limit. */
-#define GRACE_NS UINT64_C(5000000000)
 #define LINK_CHECK_NS UINT64_C(1000000000)
-#define POOL_SLICE_NS 1000000L
 
 struct rb_emitter {
     struct rb_handle handle;
     struct rb_pool_view view;
+    struct rb_patience patience;
     uint64_t t;      /* the next record's number is at least this */
     uint64_t number; /* of the next record among this emitter's own */
     uint64_t ts_ns;  /* of the last record */
-    uint64_t limit_ns;
     uint64_t link_checked_ns;
-    uint32_t policy;
     uint32_t id;
     /* The current block: where the next record begins. */
-    uint32_t block;   /* RB_NONE: none */
-    uint32_t offset;  /* bytes in use */
-    uint64_t was;     /* its word when it was acquired */
-    uint64_t newest;  /* number of our newest record with a byte in it; 0: none */
-    bool is_fresh;    /* never had a block */
+    uint32_t block;  /* RB_NONE: none */
+    uint32_t offset; /* bytes in use */
+    uint64_t was;    /* its word when it was acquired */
+    uint64_t newest; /* number of our newest record with a byte in it; 0: none */
+    bool is_fresh;   /* never had a block */
     bool is_poisoned;
-    struct {
-        uint64_t word;
-        uint64_t since_ns;
-    } dead[RB_GATES]; /* gates seen dead, and since when */
     uint32_t chain[MAX_CHAIN];
     uint64_t chain_was[MAX_CHAIN];
 };
@@ -142,9 +131,13 @@ static uint32_t begin_block(const struct rb_emitter *e) {
 }
 
 static void write_record(struct rb_emitter *e, const rb_item *item) {
-    const struct rb_segment *segment = &e->handle.segment;
-    const uint32_t size = segment->geometry.block_size;
-    struct rb_record_header header = {
+    const bool goes_on = e->block != RB_NONE;
+    const struct rb_place place = {
+        .block = begin_block(e),
+        .offset = goes_on ? e->offset : 0,
+        .chain = goes_on ? e->chain : e->chain + 1,
+    };
+    const struct rb_record_header header = {
         .length = item->length,
         .emitter = e->id,
         .ts_ns = e->ts_ns,
@@ -152,25 +145,7 @@ static void write_record(struct rb_emitter *e, const rb_item *item) {
         .kind = item->kind,
         .flags = item->flags,
     };
-    uint32_t link = e->block == RB_NONE ? 1 : 0; /* the next block of the chain */
-    uint32_t offset = e->block == RB_NONE ? 0 : e->offset;
-    uint8_t *to = segment->data + (uint64_t)begin_block(e) * size + offset;
-    memcpy(to, &header, sizeof header);
-    to += sizeof header;
-    uint32_t room = size - offset - (uint32_t)sizeof header;
-    const uint8_t *from = item->payload;
-    for (uint32_t left = item->length; left > 0;) {
-        if (room == 0) {
-            to = segment->data + (uint64_t)e->chain[link++] * size;
-            room = size;
-        }
-        uint32_t piece = left < room ? left : room;
-        memcpy(to, from, piece);
-        to += piece;
-        from += piece;
-        left -= piece;
-        room -= piece;
-    }
+    rb_record_write(&e->handle.segment, &place, &header, item->payload);
 }
 
 /* Give back every block that is full now and stay in the last one. */
@@ -232,84 +207,27 @@ static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacl
     return RB_OK;
 }
 
-/* What to do about an obstacle: RB_OK (try again now), RB_WAIT, or give up. */
-
-static bool is_dead_for_good(struct rb_emitter *e, const struct rb_obstacle *obstacle,
-                             uint64_t now_ns, rb_stall *stall) {
-    int probe;
-    bool held = true;
-    if (rb_segment_open_probe(&e->handle.segment, &probe) != RB_OK) {
-        return false;
-    }
-    int status = rb_lock_probe(probe, rb_gate_byte(obstacle->gate), &held);
-    close(probe);
-    if (status != RB_OK || held) {
-        return false;
-    }
-    if ((stall->told & RB_NOTICE_DEAD_GATE) == 0) {
-        stall->notice |= RB_NOTICE_DEAD_GATE;
-        stall->told |= RB_NOTICE_DEAD_GATE;
-    }
-    if (e->dead[obstacle->gate].word != obstacle->word) {
-        e->dead[obstacle->gate].word = obstacle->word;
-        e->dead[obstacle->gate].since_ns = now_ns;
-    }
-    uint64_t grace_ns = e->policy == RB_POLICY_BLOCK ? e->limit_ns : GRACE_NS;
-    return now_ns - e->dead[obstacle->gate].since_ns >= grace_ns;
-}
-
-static int overcome(struct rb_emitter *e, const struct rb_obstacle *obstacle, rb_stall *stall) {
-    struct rb_segment *segment = &e->handle.segment;
-    uint64_t now_ns = rb_monotonic_ns();
-    if (stall->since_ns == 0) {
-        stall->since_ns = now_ns;
-    }
-    stall->gate = obstacle->gate;
-    bool is_over = now_ns - stall->since_ns >= e->limit_ns;
-    if (obstacle->gate == RB_NONE) {
-        return e->policy == RB_POLICY_DROP || is_over ? RB_POOL_EXHAUSTED : RB_WAIT;
-    }
-    stall->gate_word = obstacle->word;
-    stall->needed = obstacle->needed;
-    stall->lag = rb_order_tail(segment) - rb_gate_cursor(obstacle->word);
-    if (e->policy == RB_POLICY_DROP ||
-        (e->policy == RB_POLICY_BLOCK &&
-         rb_gate_is_pushed(segment, obstacle->gate, obstacle->word))) {
-        rb_gate_push(segment, obstacle->gate, obstacle->word, obstacle->needed + 1);
-        return RB_OK;
-    }
-    if (is_dead_for_good(e, obstacle, now_ns, stall)) {
-        rb_gate_bury(segment, obstacle->gate, obstacle->word);
-    } else if (!is_over) {
-        return RB_WAIT;
-    } else if (e->policy == RB_POLICY_FAIL) {
-        return RB_BACK_PRESSURE;
-    } else {
-        rb_gate_push(segment, obstacle->gate, obstacle->word, obstacle->needed + 1);
-    }
-    stall->notice |= RB_NOTICE_PUSHED;
-    return RB_OK;
-}
-
 /* The clock may step back; one emitter's records never do. */
-static void read_clock(struct rb_emitter *e) {
+static uint64_t read_clock(struct rb_emitter *e) {
     uint64_t now_ns = rb_realtime_ns();
     if (now_ns > e->ts_ns) {
         e->ts_ns = now_ns;
     }
+    return now_ns;
 }
 
-static int check_usable(struct rb_emitter *e) {
+static int check_usable(struct rb_emitter *e, uint64_t now_ns) {
     if (e->is_poisoned) {
         return RB_POISONED;
     }
     if (rb_segment_is_marked_unlinked(&e->handle.segment)) {
         return RB_UNLINKED;
     }
-    if (e->ts_ns - e->link_checked_ns < LINK_CHECK_NS) {
+    /* Unsigned: after a step back of the clock it is due at once. */
+    if (now_ns - e->link_checked_ns < LINK_CHECK_NS) {
         return RB_OK;
     }
-    e->link_checked_ns = e->ts_ns;
+    e->link_checked_ns = now_ns;
     return rb_segment_check_linked(&e->handle.segment);
 }
 
@@ -317,8 +235,7 @@ static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, 
                       rb_stall *stall, uint64_t *first, uint64_t *last) {
     const uint64_t start = e->handle.segment.geometry.cell_count;
     struct rb_obstacle obstacle;
-    read_clock(e);
-    int status = check_usable(e);
+    int status = check_usable(e, read_clock(e));
     while (status == RB_OK && *published < count && !e->is_poisoned) {
         const rb_item *item = &items[*published];
         uint64_t t;
@@ -332,8 +249,9 @@ static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, 
             if ((*published)++ == 0) {
                 *first = *last;
             }
+            rb_stall_end(stall);
         } else if (status == RB_BACK_PRESSURE || status == RB_POOL_EXHAUSTED) {
-            status = overcome(e, &obstacle, stall);
+            status = rb_stall_overcome(&e->handle.segment, &e->patience, &obstacle, stall);
         }
     }
     if (e->is_poisoned && status == RB_OK && *published < count) {
@@ -360,8 +278,8 @@ int rb_emitter_emit(rb_emitter *e, const rb_item *items, size_t count, size_t *p
 
 int rb_emitter_try_emit(rb_emitter *e, const rb_item *items, size_t count, size_t *published,
                         rb_stall *stall, uint64_t *first, uint64_t *last) {
-    return emit_and_leave(e, rb_handle_try_enter(&e->handle), items, count, published, stall,
-                          first, last);
+    return emit_and_leave(e, rb_handle_try_enter(&e->handle), items, count, published, stall, first,
+                          last);
 }
 
 int rb_emitter_repeat(rb_emitter *e, const rb_item *item, uint64_t count) {
@@ -376,32 +294,12 @@ int rb_emitter_repeat(rb_emitter *e, const rb_item *item, uint64_t count) {
     return status;
 }
 
-/* Waiting. */
-
-static int park_at_gate(struct rb_segment *segment, const rb_stall *stall, uint64_t limit_ns) {
-    uint64_t word = 0;
-    uint32_t announced = rb_park_announce(&segment->hot->stall);
-    /* [smallest:A], the second look */
-    if (rb_gate_smallest(segment, &word) == RB_NONE || word != stall->gate_word) {
-        return RB_OK;
-    }
-    return rb_park(&segment->hot->stall, announced, limit_ns);
-}
-
 int rb_emitter_park(rb_emitter *e, const rb_stall *stall) {
     int status = rb_handle_sleep(&e->handle);
     if (status != RB_OK) {
         return status;
     }
-    if (stall->gate == RB_NONE) {
-        /* Nobody announces that blocks are free again: stopped emitters cannot. */
-        nanosleep(&(struct timespec){.tv_nsec = POOL_SLICE_NS}, NULL);
-    } else {
-        uint64_t passed_ns = rb_monotonic_ns() - stall->since_ns;
-        uint64_t left_ns = e->limit_ns > passed_ns ? e->limit_ns - passed_ns : 0;
-        status = park_at_gate(&e->handle.segment, stall,
-                              left_ns < RB_SLICE_NS ? left_ns : RB_SLICE_NS);
-    }
+    status = rb_stall_park(&e->handle.segment, &e->patience, stall);
     return rb_handle_rise(&e->handle, status);
 }
 
@@ -446,7 +344,7 @@ int rb_emitter_open(int fd, const char *path, uint32_t policy, uint64_t limit_ns
         return -ENOMEM;
     }
     *e = (struct rb_emitter){
-        .policy = policy, .limit_ns = limit_ns, .block = RB_NONE, .is_fresh = true};
+        .patience = {.policy = policy, .limit_ns = limit_ns}, .block = RB_NONE, .is_fresh = true};
     int status = rb_handle_open(&e->handle, fd, path, why, why_size);
     if (status != RB_OK) {
         free(e);

@@ -21,13 +21,25 @@ static bool has_name(const struct rb_gate *gate, const char *name) {
     return strncmp(gate->name, name, RB_GATE_NAME) == 0;
 }
 
-/* The standing gate of that name, else a slot not in use; locked. */
+/* Which slots are looked for, best first. */
+enum slot_wish { OF_THAT_NAME, NOT_IN_USE, PUSHED, WISHES };
+
+static bool is_wanted(const struct rb_segment *segment, uint32_t gate, const char *name,
+                      enum slot_wish wish) {
+    uint64_t word = rb_load_acquire_64(&segment->gates[gate].word);
+    if (wish == OF_THAT_NAME) {
+        return word != 0 && has_name(&segment->gates[gate], name);
+    }
+    return wish == NOT_IN_USE ? word == 0 : rb_gate_is_pushed(segment, gate, word);
+}
+
+/* The standing gate of that name, else a slot not in use, else the one of a dead gate that emitters
+ * have passed already: it holds nothing any more. Locked, so nobody alive has it. */
 static int claim_slot(struct rb_segment *segment, int fd, const char *name, uint32_t *gate) {
-    for (int pass = 0; pass < 2; pass++) {
+    for (enum slot_wish wish = OF_THAT_NAME; wish < WISHES; wish++) {
         for (uint32_t i = 0; i < segment->geometry.gate_count; i++) {
-            bool in_use = rb_load_acquire_64(&segment->gates[i].word) != 0;
-            bool wanted = pass == 0 ? in_use && has_name(&segment->gates[i], name) : !in_use;
-            if (wanted && rb_lock_own(segment, fd, rb_gate_byte(i)) == RB_OK) {
+            if (is_wanted(segment, i, name, wish) &&
+                rb_lock_own(segment, fd, rb_gate_byte(i)) == RB_OK) {
                 *gate = i;
                 return RB_OK;
             }
@@ -48,11 +60,15 @@ static void write_label(struct rb_gate *gate, const char *name) {
 }
 
 static uint64_t announce(struct rb_segment *segment, struct rb_gate *gate, uint64_t cursor) {
-    uint64_t word = rb_load_acquire_64(&gate->word);
+    /* Counted beside the word, which is 0 between gates: an emitter that still has a word of an
+     * earlier gate in hand, to push or bury it, shall not hit this one. */
+    uint32_t incarnation = rb_load_relaxed_32(&gate->incarnation) + 1;
+    rb_store_relaxed_32(&gate->incarnation, incarnation);
+    const uint64_t word = rb_gate_word(incarnation, cursor);
+    uint64_t found = rb_load_acquire_64(&gate->word);
     /* [register:A] seq_cst, before the bump; emitters push a standing word, hence the loop */
-    while (!rb_cas_seq_cst_64(&gate->word, &word, rb_gate_renewed(word, cursor))) {
+    while (!rb_cas_seq_cst_64(&gate->word, &found, word)) {
     }
-    word = rb_gate_renewed(word, cursor);
     uint64_t floor = rb_load_acquire_64(&segment->hot->floor);
     /* [register:B] acq_rel; pairs with [floor:A] */
     while (!rb_cas_acq_rel_64(&segment->hot->floor, &floor, rb_floor_registered(floor))) {
@@ -127,8 +143,7 @@ uint32_t rb_gate_smallest(const struct rb_segment *segment, uint64_t *word) {
     for (uint32_t i = 0; i < segment->geometry.gate_count; i++) {
         /* [smallest:A] seq_cst: as the second look before parking it pairs with [move:A] */
         uint64_t found = rb_load_seq_cst_64(&segment->gates[i].word);
-        if (found != 0 &&
-            (smallest == RB_NONE || rb_gate_cursor(found) < rb_gate_cursor(*word))) {
+        if (found != 0 && (smallest == RB_NONE || rb_gate_cursor(found) < rb_gate_cursor(*word))) {
             smallest = i;
             *word = found;
         }

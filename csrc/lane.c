@@ -33,8 +33,7 @@ uint64_t rb_name_byte(const char *name) {
 }
 
 static struct flock byte_lock(short type, uint64_t byte) {
-    return (struct flock){
-        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
 }
 
 static int take(int fd, short type, uint64_t byte) {

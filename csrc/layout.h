@@ -34,6 +34,7 @@ enum {
     RB_GATES = 16,
     RB_GATE_NAME = 64,
     RB_MIN_BLOCK = 1024,
+    RB_MAX_BLOCKS = 1024,
     RB_USED_BITS = 11,
     RB_COUNTER_BITS = 12,
     RB_CURSOR_BITS = 52,
@@ -91,6 +92,7 @@ struct rb_gate {
     uint64_t since_ns;
     uint64_t moved_ns;
     uint32_t pid;
+    uint32_t incarnation; /* of the last word set up here; only the lock's holder counts it */
 };
 
 struct rb_lane {
@@ -139,9 +141,7 @@ struct rb_geometry {
     uint32_t used_full; /* `used` of a block without room */
 };
 
-static inline uint64_t rb_align(uint64_t value, uint64_t to) {
-    return (value + to - 1) / to * to;
-}
+static inline uint64_t rb_align(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
 static inline bool rb_is_capacity(uint64_t capacity) {
     return capacity >= RB_MIN_CAPACITY && capacity <= RB_MAX_CAPACITY &&
@@ -195,6 +195,7 @@ static inline uint64_t rb_layout_hash(void) {
         sizeof(struct rb_lane),
         sizeof(struct rb_record_header),
         offsetof(struct rb_gate, pushed),
+        offsetof(struct rb_gate, incarnation),
         offsetof(struct rb_header, capacity),
         sizeof(void *),
     };
@@ -250,10 +251,9 @@ static inline uint64_t rb_gate_moved(uint64_t word, uint64_t cursor) {
     return (word & ~RB_CURSOR_MASK) | cursor;
 }
 
-/* The next incarnation; never 0, so that a gate in use never reads as "not in use". */
-static inline uint64_t rb_gate_renewed(uint64_t word, uint64_t cursor) {
-    uint64_t incarnation = ((word >> RB_CURSOR_BITS) + 1) & 0xfff;
-    return (incarnation == 0 ? 1 : incarnation) << RB_CURSOR_BITS | cursor;
+/* 12 bits of the count, never 0: a gate in use never reads as "not in use". */
+static inline uint64_t rb_gate_word(uint32_t incarnation, uint64_t cursor) {
+    return (uint64_t)(incarnation % 0xfff + 1) << RB_CURSOR_BITS | cursor;
 }
 
 #endif

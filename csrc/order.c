@@ -31,8 +31,7 @@ uint64_t rb_order_publish(struct rb_segment *segment, uint64_t t, uint64_t cell)
         uint64_t found = rb_load_acquire_64(slot);
         /* [publish:A] seq_cst: release for the record's bytes, pairs with [read:A]; seq_cst against
          * [park:B], so that a sleeper is either seen by [wake:A] or sees this record */
-        if ((found & ~mask) < (t & ~mask) &&
-            rb_cas_seq_cst_64(slot, &found, (t & ~mask) | cell)) {
+        if ((found & ~mask) < (t & ~mask) && rb_cas_seq_cst_64(slot, &found, (t & ~mask) | cell)) {
             break;
         }
         /* Somebody else has t. [hint:B] acquire; pairs with [hint:A] */
@@ -57,7 +56,11 @@ uint64_t rb_order_tail(const struct rb_segment *segment) {
         if ((found & ~mask) < (t & ~mask)) {
             return t;
         }
-        t = rb_slot_number(found, t & mask, mask) + 1;
+        uint64_t next = rb_slot_number(found, t & mask, mask) + 1;
+        if (next <= t) {
+            return t; /* no number that a ring reaches: the file is damaged; end anyway */
+        }
+        t = next;
     }
 }
 

@@ -42,8 +42,8 @@ static void offer(struct rb_pool_view *view, uint32_t block, uint64_t word) {
         if (rb_word_maxseq(word) >= rb_word_maxseq(view->words[0])) {
             return;
         }
-        for (at = 0; at + 1 < RB_CANDIDATES &&
-                     rb_word_maxseq(view->words[at + 1]) > rb_word_maxseq(word);
+        for (at = 0;
+             at + 1 < RB_CANDIDATES && rb_word_maxseq(view->words[at + 1]) > rb_word_maxseq(word);
              at++) {
             view->words[at] = view->words[at + 1];
             view->blocks[at] = view->blocks[at + 1];
@@ -158,26 +158,32 @@ bool rb_pool_give_back(struct rb_segment *segment, const struct rb_pool_view *vi
     return rb_cas_acq_rel_64(&segment->words[block], &owned, as);
 }
 
-/* FREE blocks; with `twice`, only those whose word stays the same over two passes, so that blocks
- * in somebody's swift hands do not count. */
-static uint32_t count_steady(struct rb_segment *segment, bool twice) {
+/* FREE blocks whose word is the same in two passes: blocks in somebody's swift hands do not count. */
+static uint32_t count_steady(const struct rb_segment *segment) {
+    uint64_t seen[RB_MAX_BLOCKS];
     uint32_t count = 0;
     for (uint32_t b = 0; b < segment->geometry.block_count; b++) {
-        uint64_t word = load_word(segment, b);
-        count += !rb_word_is_owned(word) && (!twice || load_word(segment, b) == word);
+        seen[b] = load_word(segment, b);
+    }
+    for (uint32_t b = 0; b < segment->geometry.block_count; b++) {
+        count += !rb_word_is_owned(seen[b]) && load_word(segment, b) == seen[b];
     }
     return count;
 }
 
+static uint32_t count_free(const struct rb_segment *segment, bool steady) {
+    return steady ? count_steady(segment) : rb_pool_count_free(segment);
+}
+
 bool rb_pool_has_room(struct rb_segment *segment, struct rb_pool_view *view, uint32_t blocks,
-                      bool twice) {
+                      bool steady) {
     uint32_t reserve = 3 * segment->geometry.lane_count;
-    if (count_steady(segment, twice) >= blocks + reserve) {
+    if (count_free(segment, steady) >= blocks + reserve) {
         return true;
     }
     rb_pool_recover(segment);
     view->count = 0;
-    return count_steady(segment, twice) >= blocks + reserve;
+    return count_free(segment, steady) >= blocks + reserve;
 }
 
 void rb_pool_recover(struct rb_segment *segment) {

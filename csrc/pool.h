@@ -10,9 +10,9 @@ enum { RB_CANDIDATES = 16 };
 struct rb_pool_view {
     uint64_t owned; /* the word of blocks that this emitter owns */
     uint32_t lane;
-    uint32_t start;  /* where the next pass begins */
-    uint32_t passes; /* made so far */
-    uint32_t count;  /* candidates left */
+    uint32_t start;                 /* where the next pass begins */
+    uint32_t passes;                /* made so far */
+    uint32_t count;                 /* candidates left */
     uint32_t blocks[RB_CANDIDATES]; /* FREE when seen; oldest last */
     uint64_t words[RB_CANDIDATES];
 };
@@ -38,9 +38,10 @@ bool rb_pool_acquire_rest(struct rb_segment *segment, struct rb_pool_view *view,
 bool rb_pool_give_back(struct rb_segment *segment, const struct rb_pool_view *view, uint32_t block,
                        uint64_t as);
 
-/* True if `blocks` more may be taken and the reserve for small emits stays; see pool.c. */
+/* True if `blocks` more may be taken and the reserve for small emits stays; see pool.c. `steady`:
+ * counted over two passes. */
 bool rb_pool_has_room(struct rb_segment *segment, struct rb_pool_view *view, uint32_t blocks,
-                      bool twice);
+                      bool steady);
 
 /* Frees the blocks of dead emitters. */
 void rb_pool_recover(struct rb_segment *segment);

@@ -220,8 +220,9 @@ int rb_ring_database(rb_ring *ring, rb_database *database) {
         database->inode = area->slot[version % 2].inode;
         memcpy(database->path, area->slot[version % 2].path, sizeof database->path);
         database->path[sizeof database->path - 1] = '\0';
+        /* [database:D] acquire fence; pairs with [database:C]: once a newer version is in force
+         * this slot may be written again */
         rb_fence_acquire();
-        /* Once a newer version is in force this slot may be written again. */
         if (rb_load_relaxed_64(&area->version) == version) {
             status = RB_OK;
         }
@@ -237,6 +238,9 @@ int rb_ring_set_database(rb_ring *ring, const rb_database *database) {
     }
     struct rb_database_area *area = ring->handle.segment.database;
     uint64_t version = rb_load_relaxed_64(&area->version) + 1;
+    /* [database:C] release fence; pairs with [database:D]: whoever sees a byte written below also
+     * sees that the version before this one is in force, and not this slot */
+    rb_fence_release();
     area->slot[version % 2].device = database->device;
     area->slot[version % 2].inode = database->inode;
     memcpy(area->slot[version % 2].path, database->path, sizeof database->path);

@@ -61,8 +61,8 @@ typedef enum { RB_RECORD_TRANSIENT = 1 } rb_record_flag;
 
 /* What a stall tells the caller, besides its status. */
 typedef enum {
-    RB_NOTICE_DEAD_GATE = 1,  /* the gate in the way belongs to a dead process */
-    RB_NOTICE_PUSHED = 2      /* the gate was pushed on, or taken out, after the time limit */
+    RB_NOTICE_DEAD_GATE = 1, /* the gate in the way belongs to a dead process */
+    RB_NOTICE_PUSHED = 2     /* the gate was pushed on, or taken out, after the time limit */
 } rb_notice;
 
 typedef struct rb_ring rb_ring;
@@ -82,13 +82,13 @@ typedef struct {
 
 /* One emit that could not go on at once. Zero it before the first try, pass it on to the next. */
 typedef struct {
-    uint64_t since_ns;    /* CLOCK_MONOTONIC when the stall began; 0: no stall yet */
-    uint64_t gate_word;   /* the word found in the way */
-    uint64_t needed;      /* internal number that the gate must pass */
-    uint64_t lag;         /* records between that gate and the tail */
-    uint32_t gate;        /* its index; UINT32_MAX: the pool is exhausted */
-    uint32_t notice;      /* rb_notice bits; the caller clears them */
-    uint32_t told;        /* notices already given in this stall */
+    uint64_t since_ns;  /* CLOCK_MONOTONIC when the stall began; 0: no stall yet */
+    uint64_t gate_word; /* the word found in the way */
+    uint64_t needed;    /* internal number that the gate must pass */
+    uint64_t lag;       /* records between that gate and the tail */
+    uint32_t gate;      /* its index; UINT32_MAX: the pool is exhausted */
+    uint32_t notice;    /* rb_notice bits; the caller clears them */
+    uint32_t told;      /* notices already given in this stall */
 } rb_stall;
 
 /* One record to emit. */

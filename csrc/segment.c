@@ -74,13 +74,29 @@ static int link_into_place(int fd, const char *path) {
     return errno == EEXIST ? RB_EXISTS : -errno;
 }
 
+/* Piece by piece: a signal undoes the whole of an allocation on some kernels, and a process with a
+ * busy timer would never get a large one done. */
+static int allocate(int fd, uint64_t size) {
+    const uint64_t step = UINT64_C(1) << 20;
+    for (uint64_t at = 0; at < size; at += step) {
+        uint64_t piece = size - at < step ? size - at : step;
+        int status;
+        do {
+            status = posix_fallocate(fd, (off_t)at, (off_t)piece);
+        } while (status == EINTR);
+        if (status != 0) {
+            return status == ENOSPC ? RB_NO_SPACE : -status;
+        }
+    }
+    return RB_OK;
+}
+
 static int build(int fd, const char *path, uint64_t capacity) {
     struct rb_geometry geometry = rb_geometry_of(capacity);
-    int status = posix_fallocate(fd, 0, (off_t)geometry.file_size);
-    if (status != 0) {
-        return status == ENOSPC ? RB_NO_SPACE : -status;
+    int status = allocate(fd, geometry.file_size);
+    if (status == RB_OK) {
+        status = write_header(fd, &geometry);
     }
-    status = write_header(fd, &geometry);
     return status == RB_OK ? link_into_place(fd, path) : status;
 }
 
@@ -112,8 +128,7 @@ static int check_file(int fd, const struct stat *file, char *why, size_t why_siz
         return REFUSE("it is not in memory (tmpfs or hugetlbfs)");
     }
     if ((uint64_t)file->st_size < RB_PAGE) {
-        return REFUSE("it has %llu bytes, too few for a header",
-                      (unsigned long long)file->st_size);
+        return REFUSE("it has %llu bytes, too few for a header", (unsigned long long)file->st_size);
     }
     return RB_OK;
 }
@@ -154,7 +169,8 @@ static int check_header(const struct rb_header *h, const struct stat *file, char
 #undef REFUSE
 
 static int map_parent_mark(struct rb_segment *segment) {
-    uint32_t *mark = mmap(NULL, RB_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint32_t *mark =
+        mmap(NULL, RB_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mark == MAP_FAILED) {
         return -errno;
     }

@@ -53,7 +53,8 @@ static inline bool rb_segment_is_forked(const struct rb_segment *segment) {
 }
 
 static inline bool rb_segment_is_marked_unlinked(const struct rb_segment *segment) {
-    return (rb_load_relaxed_32(&segment->hot->flags) & RB_FLAG_UNLINKED) != 0;
+    /* [flags:C] acquire; pairs with [flags:B]: what was published before the mark is seen */
+    return (rb_load_acquire_32(&segment->hot->flags) & RB_FLAG_UNLINKED) != 0;
 }
 
 static inline uint64_t rb_segment_max_payload(const struct rb_segment *segment) {

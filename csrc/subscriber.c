@@ -13,6 +13,7 @@
 #include "handle.h"
 #include "lane.h"
 #include "order.h"
+#include "record.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@
 
 struct rb_subscriber {
     struct rb_handle handle;
-    uint64_t cursor; /* internal number */
+    uint64_t cursor; /* internal number; written with the lock held, read without it as well */
     bool is_gate;
     uint32_t gate;
     uint64_t gate_word;
@@ -50,7 +51,7 @@ static int lapped(struct rb_subscriber *s, uint64_t newer, uint64_t *missed) {
         to += (rb_order_tail(segment) - to) / LAPPED_SLACK;
     }
     *missed = to - s->cursor;
-    s->cursor = to;
+    rb_store_relaxed_64(&s->cursor, to);
     return RB_LAPPED;
 }
 
@@ -60,15 +61,15 @@ static bool is_still_kept(const struct rb_segment *segment, uint64_t number) {
     return rb_floor_of(rb_load_relaxed_64(&segment->hot->floor)) <= number;
 }
 
-static void load_header(const struct rb_segment *segment, uint64_t cell,
-                        struct rb_record_header *header) {
-    /* Word by word and once each: the compiler must not load a field again after its check. */
-    const uint64_t *from = (const uint64_t *)(const void *)(segment->data + cell * RB_CELL);
-    uint64_t words[sizeof *header / sizeof(uint64_t)];
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        words[i] = rb_load_relaxed_64(&from[i]);
+/* Nothing at the cursor: nothing yet, or nothing ever again. */
+static int no_record(const struct rb_segment *segment, uint64_t t) {
+    const uint64_t mask = segment->cell_mask;
+    if (!rb_segment_is_marked_unlinked(segment)) {
+        return RB_EMPTY;
     }
-    memcpy(header, words, sizeof words);
+    /* [publish:B] acquire; pairs with [publish:A]: it may have come in before the mark */
+    uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
+    return (found & ~mask) < (t & ~mask) ? RB_UNLINKED : RB_EMPTY;
 }
 
 static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
@@ -78,13 +79,13 @@ static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
     /* [read:A] acquire; pairs with [publish:A]: the record's bytes are there */
     uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
     if ((found & ~mask) < (t & ~mask)) {
-        return RB_EMPTY;
+        return no_record(segment, t);
     }
     if ((found & ~mask) > (t & ~mask)) {
         return lapped(s, rb_slot_number(found, t & mask, mask), missed);
     }
     struct rb_record_header header;
-    load_header(segment, found & mask, &header);
+    rb_record_load_header(segment, found & mask, &header);
     if (!is_still_kept(segment, t)) {
         return lapped(s, 0, missed);
     }
@@ -104,41 +105,17 @@ static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
     return RB_OK;
 }
 
-/* Follows the chain; block numbers are masked because a chain under overwriting may lead anywhere
- * until the floor check rejects the copy. */
-static void copy_payload(const struct rb_segment *segment, const rb_record *record, uint8_t *to) {
-    const uint32_t size = segment->geometry.block_size;
-    const uint32_t block_mask = segment->geometry.block_count - 1;
-    uint64_t at = (uint64_t)record->cell * RB_CELL + sizeof(struct rb_record_header);
-    uint32_t block = (uint32_t)((at - 1) >> segment->block_shift);
-    uint32_t room = (uint32_t)(((uint64_t)block + 1) * size - at);
-    for (uint32_t left = record->length; left > 0;) {
-        if (room == 0) {
-            block = rb_load_relaxed_32(&segment->next[block]) & block_mask;
-            at = (uint64_t)block * size;
-            room = size;
-        }
-        uint32_t piece = left < room ? left : room;
-        memcpy(to, segment->data + at, piece);
-        to += piece;
-        at += piece;
-        left -= piece;
-        room -= piece;
-    }
-}
-
-static int copy(struct rb_subscriber *s, const rb_record *record, void *payload,
-                uint64_t *missed) {
+static int copy(struct rb_subscriber *s, const rb_record *record, void *payload, uint64_t *missed) {
     const struct rb_segment *segment = &s->handle.segment;
     if (record->seq + first_number(segment) != s->cursor || record->cell > segment->cell_mask ||
         record->length > rb_segment_max_payload(segment)) {
         return RB_INVALID;
     }
-    copy_payload(segment, record, payload);
+    rb_record_copy_payload(segment, record->cell, record->length, payload);
     if (!is_still_kept(segment, s->cursor)) {
         return lapped(s, 0, missed);
     }
-    s->cursor++;
+    rb_store_relaxed_64(&s->cursor, s->cursor + 1);
     return RB_OK;
 }
 
@@ -168,8 +145,7 @@ int rb_subscriber_try_peek(rb_subscriber *s, rb_record *record, uint64_t *missed
     return peek_and_leave(s, rb_handle_try_enter(&s->handle), record, missed);
 }
 
-int rb_subscriber_copy(rb_subscriber *s, const rb_record *record, void *payload,
-                       uint64_t *missed) {
+int rb_subscriber_copy(rb_subscriber *s, const rb_record *record, void *payload, uint64_t *missed) {
     return copy_and_leave(s, rb_handle_enter(&s->handle), record, payload, missed);
 }
 
@@ -185,7 +161,7 @@ int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
         return status;
     }
     const uint64_t mask = segment->cell_mask;
-    const uint64_t t = s->cursor;
+    const uint64_t t = rb_load_relaxed_64(&s->cursor);
     uint32_t announced = rb_park_announce(&segment->hot->sleep);
     /* [park:B] seq_cst, the second look; pairs with [publish:A] and [wake:A] */
     uint64_t found = rb_load_seq_cst_64(&segment->order[t & mask]);
@@ -254,7 +230,7 @@ static int place_cursor(struct rb_subscriber *s, int fd, uint64_t start, const c
 }
 
 uint64_t rb_subscriber_cursor(const rb_subscriber *s) {
-    return s->cursor - s->handle.segment.geometry.cell_count;
+    return rb_load_relaxed_64(&s->cursor) - s->handle.segment.geometry.cell_count;
 }
 
 int rb_subscriber_open(int fd, const char *path, uint64_t start, const char *gate,

@@ -23,9 +23,10 @@
 #include <unistd.h>
 
 uint32_t rb_park_announce(uint32_t *word) {
-    uint32_t value = rb_load_acquire_32(word);
+    /* [park:A] seq_cst, both the load of a bit that is set already and the swap that sets it,
+     * before the caller's second look; pairs with [wake:A] */
+    uint32_t value = rb_load_seq_cst_32(word);
     while ((value & 1) == 0) {
-        /* [park:A] seq_cst, before the caller's second look; pairs with [wake:A] */
         if (rb_cas_seq_cst_32(word, &value, value | 1)) {
             return value | 1;
         }

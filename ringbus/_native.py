@@ -114,14 +114,30 @@ def descriptor(name: str) -> Iterator[int]:
         memory = posix_ipc.SharedMemory(f"/{PREFIX}{name}")
     except posix_ipc.ExistentialError:
         raise error(lib.RB_NOT_FOUND, name) from None
+    except ValueError:  # what it says of a folder
+        raise error(lib.RB_INCOMPATIBLE, name, "it is not a regular file") from None
     except posix_ipc.PermissionsError as refused:
         raise PermissionError(
             errno.EACCES, f"ring {name!r} belongs to another user: {refused}"
         ) from refused
+    _in_hand.add(memory.fd)
     try:
         yield memory.fd
     finally:
+        _in_hand.discard(memory.fd)
         memory.close_fd()
+
+
+_in_hand: set[int] = set()
+
+
+def _close_inherited() -> None:
+    """What another thread had in hand at a fork would keep its locks beyond its death."""
+    while _in_hand:
+        os.close(_in_hand.pop())
+
+
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 def create(name: str, size: int) -> None:
@@ -142,10 +158,20 @@ def _no_space(name: str, size: int) -> str:
     )
 
 
-def _open(name: str, opener: Callable[[int, bytes, Any], int], limit_why: str = "") -> None:
+def _open(
+    name: str, opener: Callable[[int, bytes, Any], int], limit_why: str = "", of: Any = None
+) -> None:
+    """Calls the opener with a new descriptor; with `of`, one of the ring behind that handle."""
     why = ffi.new("char[]", WHY_BYTES)
-    with descriptor(name) as fd:
-        status = opener(fd, path_of(name), why)
+    try:
+        with descriptor(name) as fd:
+            if of is not None:  # another ring may stand under the name by now
+                check(lib.rb_ring_check_linked(of), name)
+            status = opener(fd, path_of(name), why)
+    except errors.RingNotFound:
+        if of is None:
+            raise
+        raise error(lib.RB_UNLINKED, name) from None
     told = ffi.string(why).decode() or limit_why
     check(status, name, told)
 
@@ -160,8 +186,8 @@ def attach(name: str, *, observer: bool) -> Any:
     return ffi.gc(ring[0], lib.rb_ring_free)
 
 
-def open_emitter(name: str, policy: int, limit_ns: int, lanes: int) -> Any:
-    """An emitter; whoever wraps it in an `Emitter` owns it."""
+def open_emitter(name: str, policy: int, limit_ns: int, lanes: int, *, of: Any = None) -> Any:
+    """An emitter, of the ring behind the handle `of`; whoever wraps it in an `Emitter` owns it."""
     emitter = ffi.new("rb_emitter **")
     _open(
         name,
@@ -169,12 +195,16 @@ def open_emitter(name: str, policy: int, limit_ns: int, lanes: int) -> Any:
             fd, path, policy, limit_ns, emitter, why, WHY_BYTES
         ),
         limit_why=str(lanes),
+        of=of,
     )
     return emitter[0]
 
 
-def open_subscriber(name: str, start: int, gate: str | None) -> tuple[Any, int]:
-    """A subscriber, which whoever wraps it in a `Subscriber` owns, and what it missed already."""
+def open_subscriber(name: str, start: int, gate: str | None, *, of: Any = None) -> tuple[Any, int]:
+    """A subscriber, of the ring behind the handle `of`, and what it missed already.
+
+    Whoever wraps it in a `Subscriber` owns it.
+    """
     subscriber, missed = ffi.new("rb_subscriber **"), ffi.new("uint64_t *")
     gate_name = ffi.NULL if gate is None else ffi.new("char[]", gate.encode())
     _open(
@@ -183,6 +213,7 @@ def open_subscriber(name: str, start: int, gate: str | None) -> tuple[Any, int]:
             fd, path, start, gate_name, subscriber, missed, why, WHY_BYTES
         ),
         limit_why=gate or "",
+        of=of,
     )
     return subscriber[0], int(missed[0])
 

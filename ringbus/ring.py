@@ -29,6 +29,8 @@ POLICIES: dict[str, int] = {
     "drop": lib.RB_POLICY_DROP,
     "fail": lib.RB_POLICY_FAIL,
 }
+OPENING_TRIES = 1000  # each is lost to another process; a damaged ring shall not hold us for ever
+LONGEST_LIMIT = 1e9  # seconds; more than anybody waits, and it fits in 64 bits of ns
 DEFAULT_LIMITS: dict[str, float] = {"block": 5.0, "drop": 0.0, "fail": 0.0}
 
 
@@ -61,9 +63,12 @@ class Ring:
     ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+        limit = DEFAULT_LIMITS[policy] if limit is None else limit
+        if not 0 <= limit <= LONGEST_LIMIT:
+            raise ValueError(f"limit is 0 to {LONGEST_LIMIT:.0f} seconds, not {limit!r}")
         self.name = settings.check_agent_name(name)
         self._policy = policy
-        self._limit = DEFAULT_LIMITS[policy] if limit is None else limit
+        self._limit = limit
         self._on_stall = on_stall
         self._opening = threading.Lock()
         self._emitter: object = None
@@ -118,19 +123,20 @@ class Ring:
         on_stall: Callable[[Stall], None] = warn_pushed,
     ) -> Self:
         """The ring of that name, made if there is none; `size` counts only when it is made."""
-        while True:
+        for _ in range(OPENING_TRIES):
             try:
                 return cls.open(name, policy=policy, limit=limit, on_stall=on_stall)
-            except errors.RingNotFound:
+            except (errors.RingNotFound, errors.RingUnlinked):
                 pass
             try:
                 return cls.create(name, size=size, policy=policy, limit=limit, on_stall=on_stall)
             except (errors.RingExists, errors.RingNotFound, errors.RingUnlinked):
                 continue  # another process was faster, or removed what we made: look again
+        raise _native.error(lib.RB_UNLINKED, name)
 
     # Emitting
 
-    def emit(self, payload: Payload, kind: int = 0, transient: bool = False) -> int:
+    def emit(self, payload: Payload, /, kind: int = 0, transient: bool = False) -> int:
         """Publish one record and return its seq.
 
         Never waits, unless a gate is a whole ring behind and the policy says so, or stopped
@@ -140,7 +146,7 @@ class Ring:
         self._open_emitter()
         return self.emit(payload, kind, transient)
 
-    def emit_many(self, payloads: Iterable[Entry]) -> tuple[int, int]:
+    def emit_many(self, payloads: Iterable[Entry], /) -> tuple[int, int]:
         """Publish several records; return the first and the last seq.
 
         An entry is a payload or `(payload, kind, transient)`. Other emitters' records may come in
@@ -151,12 +157,16 @@ class Ring:
 
     def _open_emitter(self) -> None:
         """From the first emit on, `emit` and `emit_many` are the builtins themselves."""
+        lanes = self._stats().lane_count  # refuses before the lock, which a fork may leave locked
         with self._opening:
             if self._emitter is not None:
                 return
-            lanes = self._stats().lane_count
             handle = _native.open_emitter(
-                self.name, POLICIES[self._policy], int(self._limit * 1e9), lanes
+                self.name,
+                POLICIES[self._policy],
+                int(self._limit * 1e9),
+                lanes,
+                of=self._handle,
             )
             report = EmitReport(self.name, self.max_payload, handle, self._on_stall)
             emitter = _native.Emitter(_native.address(handle), report)
@@ -183,7 +193,7 @@ class Ring:
             raise ValueError(f'start is "latest", "oldest" or a seq, not {start!r}')
         if gate is not None and not 0 < len(gate.encode()) < 64:
             raise ValueError(f"a gate's name has 1 to 63 bytes, not {gate!r}")
-        return Subscriber(self.name, at, gate, from_oldest=start == "oldest")
+        return Subscriber(self.name, self._handle, at, gate, from_oldest=start == "oldest")
 
     @property
     def tail(self) -> int:
@@ -265,10 +275,11 @@ class Ring:
 
     def close(self) -> None:
         """Gives everything back; again is fine. A thread asleep in an emit gets `RingClosed`."""
+        if lib.rb_ring_close(self._handle) == lib.RB_FORKED:
+            return  # nothing here is the child's, and the lock may have been taken at the fork
         with self._opening:
             if self._emitter is not None:
                 lib.rb_emitter_close(self._emitter)
-            lib.rb_ring_close(self._handle)
 
     def _check(self, status: int) -> None:
         _native.check(status, self.name)
@@ -295,7 +306,7 @@ def unlink(name: str) -> None:
         with Ring.open(name, observer=True) as ring:
             _native.unlink(name)
             ring.change_flags(set=lib.RB_FLAG_UNLINKED)
-    except errors.IncompatibleRing:
+    except (errors.IncompatibleRing, errors.RingUnlinked):  # damaged, or marked and still there
         _native.unlink(name)
 
 

@@ -7,12 +7,11 @@ they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from types import TracebackType
 from typing import NoReturn, Self
 
 from ringbus import _native, errors
-from ringbus._native import Record, ffi, lib
+from ringbus._native import CData, Record, ffi, lib
 
 AWAIT_SLICE = 0.5  # seconds; an abandoned `async for` leaves its thread that soon
 
@@ -24,15 +23,16 @@ class Subscriber:
     a gate at the oldest kept record, any other a sixteenth of what is kept above it.
     """
 
-    def __init__(self, name: str, start: int, gate: str | None, *, from_oldest: bool) -> None:
-        handle, missed = _native.open_subscriber(name, start, gate)
+    def __init__(
+        self, name: str, ring: CData, start: int, gate: str | None, *, from_oldest: bool
+    ) -> None:
+        handle, missed = _native.open_subscriber(name, start, gate, of=ring)
         self.name = name
         self.gate = gate
         #: Records lost to this subscriber so far.
         self.missed = 0 if from_oldest else missed
         self._handle = handle
         self._builtin = _native.Subscriber(_native.address(handle), self._report)
-        self._ahead: deque[Record] = deque()  # read, not yet yielded by iteration
         self.__dict__["read"] = self._builtin.read
         self.__dict__["wait"] = self._builtin.wait
 
@@ -55,13 +55,13 @@ class Subscriber:
     @property
     def cursor(self) -> int:
         """The seq of the next record."""
-        return self._position()[0] - len(self._ahead)
+        return self._position()[0]
 
     @property
     def lag(self) -> int:
         """Records between the cursor and the tail."""
         cursor, tail = self._position()
-        return max(0, tail - cursor) + len(self._ahead)
+        return max(0, tail - cursor)
 
     def _position(self) -> tuple[int, int]:
         cursor, tail, floor = (ffi.new("uint64_t *") for _ in range(3))
@@ -86,20 +86,18 @@ class Subscriber:
         return self
 
     def __next__(self) -> Record:
-        if not self._ahead:
-            self._ahead.extend(self.read())
-        return self._ahead.popleft()
+        return self.read(1)[0]  # never more than is yielded: iteration and read() may take turns
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Record:
-        while not self._ahead:
-            self._ahead.extend(self.read(timeout=0) or await self._read_in_thread())
-        return self._ahead.popleft()
-
-    async def _read_in_thread(self) -> list[Record]:
-        return await asyncio.to_thread(self.read, 256, AWAIT_SLICE)
+        while True:
+            records = self.read(1, 0)
+            if records:
+                return records[0]
+            # The thread waits and reads nothing: a record cannot be lost to a cancelled task.
+            await asyncio.to_thread(self.wait, AWAIT_SLICE)
 
     def __enter__(self) -> Self:
         return self

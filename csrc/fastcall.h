@@ -1,0 +1,39 @@
+/* What the builtin types share; fastcall.c says what they are for. */
+#ifndef RB_FASTCALL_H
+#define RB_FASTCALL_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_GIL_DISABLED
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+#include <structmember.h>
+
+#include "ring.h"
+
+/* A C handle and the callable that raises. */
+typedef struct {
+    PyObject_HEAD void *handle;
+    PyObject *report;
+    uint64_t untold; /* records missed that the next read() reports; emitters: unused */
+} rb_fast_handle;
+
+extern PyType_Spec rb_fast_emitter_spec;
+extern PyType_Spec rb_fast_subscriber_spec;
+extern PyTypeObject *rb_fast_record_type;
+
+/* report(status, notice, gate, lag, published, value): raises (-1), or returns for a mere notice. */
+int rb_fast_report(PyObject *callable, int status, const rb_stall *stall, size_t published,
+                   uint64_t value);
+/* The same for a status that is an error: an exception is set, whatever the callable does. */
+PyObject *rb_fast_fail(PyObject *callable, int status, const rb_stall *stall, size_t published,
+                       uint64_t value);
+
+/* Slots of both types. */
+extern PyMemberDef rb_fast_members[];
+PyObject *rb_fast_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+int rb_fast_traverse(PyObject *self, visitproc visit, void *arg);
+int rb_fast_clear(PyObject *self);
+void rb_fast_dealloc(PyObject *self, void (*free_handle)(void *));
+
+#endif

@@ -1,0 +1,231 @@
+/* The builtin emitter: arguments checked and buffers obtained first, then one try of the core after
+ * the other, asleep without the interpreter lock in between.
+ */
+#include "fastcall.h"
+
+#include "emitter.h"
+
+static void free_emitter(void *handle) { rb_emitter_free(handle); }
+
+static void emitter_dealloc(PyObject *self) { rb_fast_dealloc(self, free_emitter); }
+
+/* Emits all items, sleeping with the interpreter lock released where it must. Ctrl-C ends it. */
+static int emit_all(PyObject *object, const rb_item *items, size_t count, uint64_t *first,
+                    uint64_t *last) {
+    rb_fast_handle *self = (rb_fast_handle *)object;
+    rb_emitter *emitter = self->handle;
+    rb_stall stall = {0};
+    size_t published = 0;
+    for (;;) {
+        int status = rb_emitter_try_emit(emitter, items, count, &published, &stall, first, last);
+        if (status == RB_BUSY) {
+            PyThreadState *thread = PyEval_SaveThread();
+            status = rb_emitter_emit(emitter, items, count, &published, &stall, first, last);
+            PyEval_RestoreThread(thread);
+        }
+        if (stall.notice != 0) {
+            if (rb_fast_report(self->report, RB_OK, &stall, published, 0) != 0) {
+                return -1;
+            }
+            stall.notice = 0;
+        }
+        if (status == RB_OK) {
+            return 0;
+        }
+        if (status == RB_WAIT) {
+            PyThreadState *thread = PyEval_SaveThread();
+            status = rb_emitter_park(emitter, &stall);
+            PyEval_RestoreThread(thread);
+            if (PyErr_CheckSignals() != 0) {
+                return -1;
+            }
+            if (status == RB_OK || status == RB_TIMED_OUT || status == RB_INTERRUPTED) {
+                continue;
+            }
+        }
+        uint64_t length = published < count ? items[published].length : 0;
+        rb_fast_fail(self->report, status, &stall, published, length);
+        return -1;
+    }
+}
+
+static int set_kind(rb_item *item, PyObject *kind) {
+    unsigned long value = PyLong_AsUnsignedLong(kind);
+    if (value == (unsigned long)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (value > UINT32_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "kind must fit in 32 bits");
+        return -1;
+    }
+    item->kind = (uint32_t)value;
+    return 0;
+}
+
+static int set_transient(rb_item *item, PyObject *transient) {
+    int value = PyObject_IsTrue(transient);
+    if (value < 0) {
+        return -1;
+    }
+    item->flags = value ? RB_RECORD_TRANSIENT : 0;
+    return 0;
+}
+
+static void set_payload(rb_item *item, const void *payload, Py_ssize_t length) {
+    item->payload = payload;
+    /* Longer than any ring takes; refused as too large. */
+    item->length = length > (Py_ssize_t)UINT32_MAX ? UINT32_MAX : (uint32_t)length;
+}
+
+static int set_bytes(rb_item *item, PyObject *payload) {
+    char *start;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(payload, &start, &length) != 0) {
+        return -1;
+    }
+    set_payload(item, start, length);
+    return 0;
+}
+
+/* `count`: how many arguments came by position. */
+static int set_keyword(rb_item *item, Py_ssize_t count, PyObject *name, PyObject *value) {
+    if (count < 2 && PyUnicode_CompareWithASCIIString(name, "kind") == 0) {
+        return set_kind(item, value);
+    }
+    if (count < 3 && PyUnicode_CompareWithASCIIString(name, "transient") == 0) {
+        return set_transient(item, value);
+    }
+    PyErr_Format(PyExc_TypeError, "emit() takes no argument '%U', or has it already", name);
+    return -1;
+}
+
+static int set_options(rb_item *item, PyObject *const *args, Py_ssize_t count, PyObject *names) {
+    if (count < 1 || count > 3) {
+        PyErr_SetString(PyExc_TypeError, "emit(payload, kind=0, transient=False)");
+        return -1;
+    }
+    if ((count > 1 && set_kind(item, args[1]) != 0) ||
+        (count > 2 && set_transient(item, args[2]) != 0)) {
+        return -1;
+    }
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_Size(names);
+    for (Py_ssize_t i = 0; i < named; i++) {
+        if (set_keyword(item, count, PyTuple_GetItem(names, i), args[count + i]) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *emitter_emit(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names) {
+    rb_item item = {0};
+    uint64_t first;
+    uint64_t last;
+    if ((count != 1 || names != NULL) && set_options(&item, args, count, names) != 0) {
+        return NULL;
+    }
+    if (PyBytes_CheckExact(args[0])) {
+        if (set_bytes(&item, args[0]) != 0 || emit_all(self, &item, 1, &first, &last) != 0) {
+            return NULL;
+        }
+        return PyLong_FromUnsignedLongLong(first);
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    set_payload(&item, view.buf, view.len);
+    int failed = emit_all(self, &item, 1, &first, &last);
+    PyBuffer_Release(&view);
+    return failed ? NULL : PyLong_FromUnsignedLongLong(first);
+}
+
+/* One entry of emit_many(): bytes-like, or (bytes-like, kind, transient). Returns what keeps the
+ * payload alive. */
+static PyObject *set_entry(rb_item *item, PyObject *entry) {
+    PyObject *payload = entry;
+    if (PyTuple_Check(entry)) {
+        if (PyTuple_Size(entry) != 3) {
+            PyErr_SetString(PyExc_TypeError, "an entry is bytes or (bytes, kind, transient)");
+            return NULL;
+        }
+        payload = PyTuple_GetItem(entry, 0);
+        if (set_kind(item, PyTuple_GetItem(entry, 1)) != 0 ||
+            set_transient(item, PyTuple_GetItem(entry, 2)) != 0) {
+            return NULL;
+        }
+    }
+    if (!PyObject_CheckBuffer(payload)) { /* PyBytes_FromObject would take a list of integers */
+        PyErr_SetString(PyExc_TypeError, "a payload is a bytes-like object");
+        return NULL;
+    }
+    PyObject *bytes = PyBytes_FromObject(payload); /* the same object if it is bytes already */
+    if (bytes != NULL && set_bytes(item, bytes) != 0) {
+        Py_CLEAR(bytes);
+    }
+    return bytes;
+}
+
+static PyObject *emit_entries(PyObject *self, PyObject *entries, Py_ssize_t count) {
+    rb_item *items = PyMem_Calloc((size_t)count, sizeof *items);
+    PyObject *payloads = PyTuple_New(count);
+    uint64_t first;
+    uint64_t last;
+    int failed = items == NULL || payloads == NULL;
+    if (items == NULL) {
+        PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < count && !failed; i++) {
+        PyObject *payload = set_entry(&items[i], PyTuple_GetItem(entries, i));
+        failed = payload == NULL || PyTuple_SetItem(payloads, i, payload) != 0;
+    }
+    if (!failed) {
+        failed = emit_all(self, items, (size_t)count, &first, &last);
+    }
+    PyMem_Free(items);
+    Py_XDECREF(payloads);
+    return failed ? NULL : Py_BuildValue("KK", (unsigned long long)first, (unsigned long long)last);
+}
+
+static PyObject *emitter_emit_many(PyObject *self, PyObject *iterable) {
+    PyObject *entries = PySequence_Tuple(iterable); /* runs generators before anything is taken */
+    if (entries == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PyTuple_Size(entries);
+    PyObject *result = NULL;
+    if (count == 0) {
+        PyErr_SetString(PyExc_ValueError, "emit_many() needs at least one payload");
+    } else {
+        result = emit_entries(self, entries, count);
+    }
+    Py_DECREF(entries);
+    return result;
+}
+
+static PyMethodDef emitter_methods[] = {
+    {"emit", (PyCFunction)(void (*)(void))emitter_emit, METH_FASTCALL | METH_KEYWORDS,
+     "emit(payload, kind=0, transient=False)\n--\n\nPublish one record; returns its seq."},
+    {"emit_many", emitter_emit_many, METH_O,
+     "emit_many(entries)\n--\n\nPublish records; returns the first and the last seq."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot emitter_slots[] = {
+    {Py_tp_doc, "The emitting builtins over one C emitter, which they own."},
+    {Py_tp_new, rb_fast_new},
+    {Py_tp_dealloc, emitter_dealloc},
+    {Py_tp_traverse, rb_fast_traverse},
+    {Py_tp_clear, rb_fast_clear},
+    {Py_tp_methods, emitter_methods},
+    {Py_tp_members, rb_fast_members},
+    {0, NULL},
+};
+
+PyType_Spec rb_fast_emitter_spec = {
+    .name = "ringbus._core.Emitter",
+    .basicsize = sizeof(rb_fast_handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = emitter_slots,
+};

@@ -1,0 +1,475 @@
+"""Emitting: what goes in comes out, whole, in order, and every refusal is told."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import re
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+
+import pytest
+from helpers import Child, check, fill, payload, read_all, run_all, seqs, wait_until
+
+import ringbus
+from ringbus import Lapped, Record, RecordTooLarge, Ring, RingbusError, RingClosed, _native
+from ringbus._native import lib
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def block_size(ring: Ring) -> int:
+    return ring.size // ring.stats().blocks
+
+
+@pytest.mark.parametrize("size", [64 * KIB, MIB, 4 * MIB])
+def test_payload_of_any_size_comes_back_whole(ring_name: str, size: int) -> None:
+    """From nothing to a quarter of the ring, at the edges of cells and blocks, at any offset."""
+    with Ring.create(ring_name, size=size) as ring, ring.subscribe() as subscriber:
+        block = block_size(ring)
+        lengths = [0, 1, 31, 32, 33, 63, 64, 65, block - 33, block - 32, block - 31]
+        lengths += [block - 1, block, block + 1, 3 * block, size // 4 - 1, size // 4]
+        for number, length in enumerate(lengths * 2):
+            data = random.Random(number).randbytes(length)
+            seq = ring.emit(data)
+            records = subscriber.read(timeout=0)
+            assert [(record.seq, record.payload) for record in records] == [(seq, data)]
+
+
+@pytest.mark.parametrize("size", [64 * KIB, MIB, 4 * MIB])
+def test_payload_beyond_a_quarter_of_the_ring_is_refused(ring_name: str, size: int) -> None:
+    """`RecordTooLarge` names the length and the limit, nothing is published, emitting goes on."""
+    with Ring.create(ring_name, size=size) as ring:
+        with pytest.raises(RecordTooLarge, match=f"{size // 4 + 1} bytes.*{size // 4} bytes") as at:
+            ring.emit(bytes(size // 4 + 1))
+        assert at.value.published == 0
+        assert (ring.tail, ring.max_payload) == (0, size // 4)
+        assert ring.emit(b"") == 0
+
+
+def test_seqs_are_dense_from_zero(ring: Ring) -> None:
+    """Each emit returns the next number; `tail` is one past the newest."""
+    assert [ring.emit(b"x") for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert ring.emit_many([b"a", b"b", b"c"]) == (5, 7)
+    assert (ring.floor, ring.tail) == (0, 8)
+
+
+def test_record_tells_kind_transience_time_and_emitter(ring: Ring) -> None:
+    """What the emitter said of a record travels with it; its fields have names."""
+    with ring.subscribe() as subscriber:
+        ring.emit(b"plain")
+        ring.emit(b"marked", 2**32 - 1, True)
+        ring.emit(b"named", transient=True, kind=3)
+        plain, marked, named = subscriber.read(timeout=0)
+    assert (plain.kind, plain.transient) == (0, False)
+    assert (marked.kind, marked.transient) == (2**32 - 1, True)
+    assert (named.kind, named.transient, named.payload) == (3, True, b"named")
+    assert 0 < plain.ts_ns <= marked.ts_ns <= named.ts_ns
+    assert plain.emitter == marked.emitter
+    assert tuple(named) == (2, named.ts_ns, b"named", 3, True, named.emitter)
+
+
+def test_record_pickles(ring: Ring) -> None:
+    """A record crosses process boundaries."""
+    with ring.subscribe() as subscriber:
+        ring.emit(b"data", 7)
+        (record,) = subscriber.read(timeout=0)
+    copy = pickle.loads(pickle.dumps(record))  # noqa: S301
+    assert copy == record
+    assert isinstance(copy, Record)
+
+
+@pytest.mark.parametrize("kind", [-1, 2**32, 2**64])
+def test_kind_beyond_32_bits_is_refused(ring: Ring, kind: int) -> None:
+    """A kind is never cut off."""
+    with pytest.raises(OverflowError):
+        ring.emit(b"x", kind)
+    assert ring.tail == 0
+
+
+@pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"xabcx")[1:4], b"abc"])
+def test_any_buffer_is_a_payload(ring: Ring, data: ringbus.ring.Payload) -> None:
+    """Bytes, bytearray and views are emitted as their bytes, alone and in emit_many()."""
+    with ring.subscribe() as subscriber:
+        ring.emit(data)
+        ring.emit_many([data, (data, 4, True)])
+        records = subscriber.read(timeout=0)
+    assert [record.payload for record in records] == [b"abc"] * 3
+    assert (records[2].kind, records[2].transient) == (4, True)
+
+
+@pytest.mark.parametrize("data", ["text", 5, None, [1, 2], 1.5])
+def test_what_is_no_buffer_is_refused(ring: Ring, data: object) -> None:
+    """No guessing: a str has no bytes before somebody encodes it."""
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            ring.emit(data)
+        with pytest.raises(TypeError):
+            ring.emit_many([b"fine", data])
+    assert ring.tail == 0
+
+
+def test_scattered_view_is_refused(ring: Ring) -> None:
+    """A view with holes has no bytes in a row."""
+    with pytest.raises(BufferError):
+        ring.emit(memoryview(b"abcdef")[::2])
+
+
+def test_arguments_of_emit_are_checked(ring: Ring) -> None:
+    """Unknown, doubled and missing arguments are a `TypeError` from the first emit on."""
+    for _ in range(2):
+        for call in (
+            ring.emit,
+            lambda: ring.emit(b"x", 1, True, 4),
+            lambda: ring.emit(b"x", colour=1),
+            lambda: ring.emit(b"x", 1, kind=2),
+            lambda: ring.emit(payload=b"x"),
+            lambda: ring.emit(b"x", "1"),
+        ):
+            with pytest.raises(TypeError):
+                call()
+        assert ring.emit(b"x") == ring.tail - 1
+
+
+def test_emit_many_takes_a_generator(ring: Ring) -> None:
+    """It is run to its end before anything is published."""
+    tails = []
+
+    def entries() -> object:
+        for number in range(3):
+            tails.append(ring.tail)
+            yield b"%d" % number
+
+    with ring.subscribe() as subscriber:
+        assert ring.emit_many(entries()) == (0, 2)
+        assert [record.payload for record in subscriber.read(timeout=0)] == [b"0", b"1", b"2"]
+    assert tails == [0, 0, 0]
+
+
+def test_emit_many_of_nothing_is_an_error(ring: Ring) -> None:
+    """There would be no first and no last seq."""
+    with pytest.raises(ValueError, match="at least one"):
+        ring.emit_many([])
+    with pytest.raises(ValueError, match="at least one"):
+        ring.emit_many(iter(()))
+
+
+@pytest.mark.parametrize("entry", [(b"x",), (b"x", 1), (b"x", 1, True, 0), (b"x", "1", False)])
+def test_entry_of_another_form_is_refused(ring: Ring, entry: tuple[object, ...]) -> None:
+    """An entry is a payload or (payload, kind, transient); nothing of the others is published."""
+    with pytest.raises(TypeError):
+        ring.emit_many([b"fine", entry])
+    assert ring.tail == 0
+
+
+def test_error_in_emit_many_tells_how_many_are_out(ring: Ring) -> None:
+    """What stands before the payload that is too long is published, and counted."""
+    with pytest.raises(RecordTooLarge) as caught:
+        ring.emit_many([b"a", b"b", bytes(ring.max_payload + 1), b"c"])
+    assert caught.value.published == 2
+    assert ring.tail == 2
+
+
+def test_error_of_a_generator_goes_through(ring: Ring) -> None:
+    """Nothing is published when the iterable fails."""
+
+    def entries() -> object:
+        yield b"a"
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        ring.emit_many(entries())
+    assert ring.tail == 0
+
+
+def test_long_run_agrees_with_a_deque() -> None:
+    """Random emits, readers, emitters that come and go, over many laps, against a plain model."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    for round_number in range(3):
+        Model(random.Random(seed + round_number)).run(8000)
+
+
+class Model:
+    """The ring beside what it should hold: payloads in a deque whose left end is `first`."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.name = f"model-{chance.randrange(2**48):x}"
+        self.kept: deque[bytes] = deque(maxlen=4000)
+        self.tail = 0
+
+    def run(self, steps: int) -> None:
+        with Ring.create(self.name, size=64 * KIB) as ring:
+            try:
+                subscribers = [ring.subscribe() for _ in range(3)]
+                cursors = [0, 0, 0]
+                emitter = ring
+                for _ in range(steps):
+                    action = self.chance.random()
+                    if action < 0.7:
+                        self.emit(emitter)
+                    elif action < 0.95:
+                        reader = self.chance.choice((0, 0, 0, 1, 1, 2))
+                        cursors[reader] = self.read(subscribers[reader], cursors[reader])
+                    else:
+                        if emitter is not ring:
+                            emitter.close()
+                        emitter = self.chance.choice((ring, Ring.open(self.name)))
+                    assert ring.tail == self.tail
+                if emitter is not ring:
+                    emitter.close()
+                for subscriber in subscribers:
+                    subscriber.close()
+            finally:
+                ringbus.unlink(self.name)
+
+    def random_payload(self) -> bytes:
+        length = self.chance.choice((0, 1, 31, 32, 33, 200, 991, 992, 993, 3000, 16384))
+        return self.chance.randbytes(self.chance.choice((length, self.chance.randrange(500))))
+
+    def emit(self, ring: Ring) -> None:
+        entries = [self.random_payload() for _ in range(self.chance.choice((1, 1, 1, 5)))]
+        if len(entries) == 1:
+            assert ring.emit(entries[0]) == self.tail
+        else:
+            assert ring.emit_many(entries) == (self.tail, self.tail + len(entries) - 1)
+        self.kept.extend(entries)
+        self.tail += len(entries)
+
+    def skip(self, loss: Lapped, cursor: int) -> int:
+        assert loss.next_seq == cursor + loss.missed
+        assert cursor < loss.next_seq <= self.tail
+        return loss.next_seq
+
+    def read(self, subscriber: ringbus.Subscriber, cursor: int) -> int:
+        try:
+            records = subscriber.read(self.chance.choice((1, 10, 256)), 0)
+        except Lapped as lapped:
+            return self.skip(lapped, cursor)
+        first = self.tail - len(self.kept)
+        for record in records:
+            assert (record.seq, record.payload) == (cursor, self.kept[cursor - first])
+            cursor += 1
+        assert records or cursor == self.tail
+        return cursor
+
+
+def test_order_of_each_emitter_holds_among_four_processes(ring_name: str) -> None:
+    """One total order, in which each process's records stand in the order it emitted them."""
+    each = 3000
+
+    def emitter(number: int) -> object:
+        def run(_: Child) -> None:
+            chance = random.Random(number)
+            with Ring.open(ring_name) as ring:
+                seen = [
+                    ring.emit(payload(number, i, chance.randrange(16, 400))) for i in range(each)
+                ]
+            assert seen == sorted(set(seen))
+
+        return run
+
+    with Ring.create(ring_name, size=16 * MIB) as ring, ring.subscribe() as subscriber:
+        run_all([emitter(number) for number in range(4)])
+        records, missed = read_all(subscriber)
+    assert missed == 0
+    assert seqs(records) == list(range(4 * each))
+    for number in range(4):
+        mine = [
+            check(record.payload)[1] for record in records if check(record.payload)[0] == number
+        ]
+        assert mine == list(range(each))
+    assert len({record.emitter for record in records}) == 4
+
+
+def test_huge_records_of_running_emitters_never_fail(ring_name: str) -> None:
+    """Four processes with records of a quarter of the ring wait for each other's blocks."""
+
+    def emitter(number: int) -> object:
+        def run(_: Child) -> None:
+            with Ring.open(ring_name) as ring:
+                for i in range(1500):
+                    ring.emit(payload(number, i, ring.max_payload))
+
+        return run
+
+    with Ring.create(ring_name, size=64 * KIB) as ring, ring.subscribe() as subscriber:
+        run_all([emitter(number) for number in range(4)])
+        records, missed = read_all(subscriber)
+        assert ring.tail == 6000
+        assert missed + len(records) == 6000
+        assert all(check(record.payload) for record in records)
+
+
+def test_eight_threads_share_a_handle(ring_name: str) -> None:
+    """Every emit of every thread is there once, in each thread's order."""
+    each, failures = 2000, []
+    with Ring.create(ring_name, size=16 * MIB) as ring, ring.subscribe() as subscriber:
+
+        def emit(number: int) -> None:
+            try:
+                for i in range(each // 2):
+                    ring.emit(payload(number, 2 * i, 100))
+                    ring.emit_many([payload(number, 2 * i + 1, 3000)])
+            except BaseException as error:  # noqa: BLE001  shown below
+                failures.append(error)
+
+        threads = [threading.Thread(target=emit, args=(number,)) for number in range(8)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+        records, missed = read_all(subscriber)
+    assert not failures
+    found = [check(record.payload) for record in records]
+    newest = {number: [i for who, i in found if who == number] for number in range(8)}
+    # 8 * 2000 records of 1.6 KiB on average are more than the ring keeps.
+    assert missed + len(records) == 8 * each
+    for numbers in newest.values():
+        assert numbers == list(range(each - len(numbers), each))
+
+
+def test_ring_keeps_nearly_its_size(ring: Ring) -> None:
+    """What is kept is the newest records: all blocks but two for each active emitter."""
+    fill(ring, 5, 200)
+    stats = ring.stats()
+    cells = -(-(200 + 32) // 64) * 64
+    assert stats.kept * cells >= (stats.blocks - 2) * block_size(ring) * 0.95
+    assert stats.kept == stats.tail - stats.floor
+    with ring.subscribe("oldest") as subscriber:
+        records, missed = read_all(subscriber)
+    assert (seqs(records), missed) == (list(range(stats.floor, stats.tail)), 0)
+
+
+def test_stats_name_what_there_is(ring_name: str) -> None:
+    """Sizes, numbers, emitters and gates, alive or not."""
+    with Ring.create(ring_name, size=MIB) as ring:
+        before = ring.stats()
+        assert (before.name, before.epoch, before.size) == (ring_name, ring.epoch, MIB)
+        assert (before.max_payload, before.floor, before.tail, before.kept) == (MIB // 4, 0, 0, 0)
+        assert (before.lanes, before.gates, before.database) == ([], [], None)
+        assert before.attached
+        assert before.blocks == before.blocks_free
+        with ring.subscribe(gate="g") as gate, Ring.open(ring_name) as other:
+            ring.emit_many([b"x"] * 10)
+            other.emit(b"y")
+            gate.advance(4)
+            stats = ring.stats()
+            assert [lane.alive for lane in stats.lanes] == [True, True]
+            assert [lane.index for lane in stats.lanes] == [0, 1]
+            assert stats.blocks_free == stats.blocks - 2
+            (standing,) = stats.gates
+            assert (standing.name, standing.alive) == ("g", True)
+            assert (standing.cursor, standing.lag) == (4, 7)
+            assert 0 < standing.since_ns <= standing.moved_ns
+        assert ring.stats().gates == []
+        assert len(ring.stats().lanes) == 1
+
+
+def test_use_after_close_raises(ring_name: str) -> None:
+    """Everything but closing again is a `RingClosed` that names the ring."""
+    ring = Ring.create(ring_name, size=64 * KIB)
+    fresh = Ring.open(ring_name)
+    ring.emit(b"x")
+    subscriber, gate = ring.subscribe(), ring.subscribe(gate="g")
+    for handle in (ring, fresh, subscriber, gate):
+        handle.close()
+        handle.close()
+    for use in (
+        lambda: ring.emit(b"x"),
+        lambda: ring.emit_many([b"x"]),
+        lambda: fresh.emit(b"x"),
+        lambda: ring.tail,
+        ring.stats,
+        ring.subscribe,
+        lambda: subscriber.read(timeout=0),
+        lambda: subscriber.wait(0),
+        lambda: subscriber.cursor,
+        lambda: next(subscriber),
+        lambda: gate.advance(0),
+    ):
+        with pytest.raises(RingClosed, match=ring_name):
+            use()
+
+
+def test_closed_while_others_emit(ring_name: str) -> None:
+    """A close from one thread in the midst of another's emits: each is out, or refused."""
+
+    def emit(ring: Ring, out: list[int]) -> None:
+        try:
+            while True:
+                out.append(ring.emit(b"x" * 100))
+        except RingClosed:
+            pass
+
+    for _ in range(20):
+        out: list[int] = []
+        with Ring.open_or_create(ring_name, size=64 * KIB) as ring:
+            threads = [threading.Thread(target=emit, args=(ring, out)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda out=out: out)
+            ring.close()
+            for thread in threads:
+                thread.join(20)
+                assert not thread.is_alive()
+        with Ring.open(ring_name) as again:
+            assert again.tail == max(out) + 1
+            assert again.stats().blocks_free == again.stats().blocks
+
+
+@pytest.mark.parametrize("limit", [-1, float("nan"), float("inf"), 1e10])
+def test_limit_out_of_range_is_refused(ring: Ring, limit: float) -> None:
+    """At once, not at the first stall."""
+    with pytest.raises(ValueError, match="limit is 0 to"):
+        Ring.open(ring.name, limit=limit)
+
+
+def test_policy_of_another_name_is_refused(ring: Ring) -> None:
+    """The message lists those that there are."""
+    with pytest.raises(ValueError, match="block, drop, fail"):
+        Ring.open(ring.name, policy="wait")
+
+
+def statuses() -> dict[str, int]:
+    header = Path(__file__).parent.parent.joinpath("csrc/ring.h").read_text()
+    body = re.search(r"typedef enum \{([^}]*)\} rb_status;", header)
+    assert body is not None
+    return {name: int(number) for name, number in re.findall(r"(RB_\w+) = (\d+)", body[1])}
+
+
+def test_every_status_is_an_exception_or_a_value() -> None:
+    """Nothing that the core can say is left without a meaning in Python."""
+    names = statuses()
+    assert len(names) > 20
+    for name, number in names.items():
+        assert getattr(lib, name) == number
+        assert (number in _native.ERRORS) != (number in _native.RESULTS), name
+    assert set(_native.ERRORS) | _native.RESULTS == set(names.values())
+
+
+@pytest.mark.parametrize("status", sorted(_native.ERRORS))
+def test_message_of_every_status_names_the_ring(status: int) -> None:
+    """Each is a `RingbusError` of its own words."""
+    attributes = {
+        lib.RB_TOO_LARGE: {"published": 0},
+        lib.RB_BACK_PRESSURE: {"gate": "g", "lag": 1, "published": 0},
+        lib.RB_POOL_EXHAUSTED: {"published": 0},
+        lib.RB_LAPPED: {"missed": 1, "next_seq": 2},
+    }
+    error = _native.error(status, "some-ring", "of some-ring", **attributes.get(status, {}))
+    assert isinstance(error, RingbusError)
+    assert "some-ring" in str(error) or status == lib.RB_LAPPED
+    assert "{" not in str(error)
+
+
+def test_failed_system_call_is_an_os_error() -> None:
+    """A negative status is an errno."""
+    with pytest.raises(FileNotFoundError, match="some-ring"):
+        _native.check(-2, "some-ring")
