@@ -9,44 +9,77 @@ static void free_emitter(void *handle) { rb_emitter_free(handle); }
 
 static void emitter_dealloc(PyObject *self) { rb_fast_dealloc(self, free_emitter); }
 
-/* Emits all items, sleeping with the interpreter lock released where it must. Ctrl-C ends it. */
-static int emit_all(PyObject *object, const rb_item *items, size_t count, uint64_t *first,
-                    uint64_t *last) {
-    rb_fast_handle *self = (rb_fast_handle *)object;
-    rb_emitter *emitter = self->handle;
-    rb_stall stall = {0};
-    size_t published = 0;
+/* What one call of emit or emit_many is at. */
+struct progress {
+    const rb_item *items;
+    size_t count;
+    size_t published;
+    rb_stall stall;
+    uint64_t first;
+    uint64_t last;
+};
+
+static int try_once(rb_emitter *emitter, struct progress *at) {
+    return rb_emitter_try_emit(emitter, at->items, at->count, &at->published, &at->stall,
+                               &at->first, &at->last);
+}
+
+static int try_outside(rb_emitter *emitter, struct progress *at) {
+    PyThreadState *thread = PyEval_SaveThread();
+    int status = rb_emitter_emit(emitter, at->items, at->count, &at->published, &at->stall,
+                                 &at->first, &at->last);
+    PyEval_RestoreThread(thread);
+    return status;
+}
+
+/* Sleeps without the interpreter lock: RB_OK to try again, RB_INTERRUPTED with an exception set. */
+static int sleep_outside(rb_emitter *emitter, const struct progress *at) {
+    PyThreadState *thread = PyEval_SaveThread();
+    int status = rb_emitter_park(emitter, &at->stall);
+    PyEval_RestoreThread(thread);
+    if (PyErr_CheckSignals() != 0) {
+        return RB_INTERRUPTED;
+    }
+    return status == RB_TIMED_OUT || status == RB_INTERRUPTED ? RB_OK : status;
+}
+
+/* Goes on after a first try that was not simply fine. Ctrl-C ends it. */
+static __attribute__((noinline)) int emit_on(rb_fast_handle *self, struct progress *at,
+                                             int status) {
     for (;;) {
-        int status = rb_emitter_try_emit(emitter, items, count, &published, &stall, first, last);
         if (status == RB_BUSY) {
-            PyThreadState *thread = PyEval_SaveThread();
-            status = rb_emitter_emit(emitter, items, count, &published, &stall, first, last);
-            PyEval_RestoreThread(thread);
+            status = try_outside(self->handle, at);
         }
-        if (stall.notice != 0) {
-            if (rb_fast_report(self->report, RB_OK, &stall, published, 0) != 0) {
+        if (at->stall.notice != 0) {
+            if (rb_fast_report(self->report, RB_OK, &at->stall, at->published, 0) != 0) {
                 return -1;
             }
-            stall.notice = 0;
-        }
-        if (status == RB_OK) {
-            return 0;
+            at->stall.notice = 0;
         }
         if (status == RB_WAIT) {
-            PyThreadState *thread = PyEval_SaveThread();
-            status = rb_emitter_park(emitter, &stall);
-            PyEval_RestoreThread(thread);
-            if (PyErr_CheckSignals() != 0) {
-                return -1;
-            }
-            if (status == RB_OK || status == RB_TIMED_OUT || status == RB_INTERRUPTED) {
+            status = sleep_outside(self->handle, at);
+            if (status == RB_OK) {
+                status = try_once(self->handle, at);
                 continue;
             }
         }
-        uint64_t length = published < count ? items[published].length : 0;
-        rb_fast_fail(self->report, status, &stall, published, length);
+        if (status == RB_OK || status == RB_INTERRUPTED) {
+            return status == RB_OK ? 0 : -1;
+        }
+        uint64_t length = at->published < at->count ? at->items[at->published].length : 0;
+        rb_fast_fail(self->report, status, &at->stall, at->published, length);
         return -1;
     }
+}
+
+/* Emits all items; the interpreter lock is kept unless something is in the way. */
+static int emit_all(PyObject *object, struct progress *at) {
+    rb_fast_handle *self = (rb_fast_handle *)object;
+    int status = try_once(self->handle, at);
+    if (status == RB_OK && at->stall.notice == 0) {
+        return 0;
+    }
+    return emit_on(self, at, status);
 }
 
 static int set_kind(rb_item *item, PyObject *kind) {
@@ -117,28 +150,29 @@ static int set_options(rb_item *item, PyObject *const *args, Py_ssize_t count, P
     return 0;
 }
 
+static PyObject *emit_item(PyObject *self, const rb_item *item) {
+    struct progress at = {.items = item, .count = 1};
+    /* Of all conversions only that from long has a short path; a seq has 52 bits. */
+    return emit_all(self, &at) != 0 ? NULL : PyLong_FromLong((long)at.first);
+}
+
 static PyObject *emitter_emit(PyObject *self, PyObject *const *args, Py_ssize_t count,
                               PyObject *names) {
     rb_item item = {0};
-    uint64_t first;
-    uint64_t last;
     if ((count != 1 || names != NULL) && set_options(&item, args, count, names) != 0) {
         return NULL;
     }
     if (PyBytes_CheckExact(args[0])) {
-        if (set_bytes(&item, args[0]) != 0 || emit_all(self, &item, 1, &first, &last) != 0) {
-            return NULL;
-        }
-        return PyLong_FromUnsignedLongLong(first);
+        return set_bytes(&item, args[0]) != 0 ? NULL : emit_item(self, &item);
     }
     Py_buffer view;
     if (PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0) {
         return NULL;
     }
     set_payload(&item, view.buf, view.len);
-    int failed = emit_all(self, &item, 1, &first, &last);
+    PyObject *seq = emit_item(self, &item);
     PyBuffer_Release(&view);
-    return failed ? NULL : PyLong_FromUnsignedLongLong(first);
+    return seq;
 }
 
 /* One entry of emit_many(): bytes-like, or (bytes-like, kind, transient). Returns what keeps the
@@ -170,8 +204,7 @@ static PyObject *set_entry(rb_item *item, PyObject *entry) {
 static PyObject *emit_entries(PyObject *self, PyObject *entries, Py_ssize_t count) {
     rb_item *items = PyMem_Calloc((size_t)count, sizeof *items);
     PyObject *payloads = PyTuple_New(count);
-    uint64_t first;
-    uint64_t last;
+    struct progress at = {.items = items, .count = (size_t)count};
     int failed = items == NULL || payloads == NULL;
     if (items == NULL) {
         PyErr_NoMemory();
@@ -181,11 +214,12 @@ static PyObject *emit_entries(PyObject *self, PyObject *entries, Py_ssize_t coun
         failed = payload == NULL || PyTuple_SetItem(payloads, i, payload) != 0;
     }
     if (!failed) {
-        failed = emit_all(self, items, (size_t)count, &first, &last);
+        failed = emit_all(self, &at);
     }
     PyMem_Free(items);
     Py_XDECREF(payloads);
-    return failed ? NULL : Py_BuildValue("KK", (unsigned long long)first, (unsigned long long)last);
+    return failed ? NULL
+                  : Py_BuildValue("KK", (unsigned long long)at.first, (unsigned long long)at.last);
 }
 
 static PyObject *emitter_emit_many(PyObject *self, PyObject *iterable) {
