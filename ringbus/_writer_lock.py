@@ -19,11 +19,16 @@ def _request(kind: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
+def lock_path(database: Path) -> Path:
+    """The file that is locked. Its time says when a persister was last started."""
+    return database.with_name(database.name + ".lock")
+
+
 class WriterLock:
     """The writer lock of one database; `database` need not exist yet, its folder must."""
 
     def __init__(self, database: Path) -> None:
-        self.path = database.with_name(database.name + ".lock")
+        self.path = lock_path(database)
         self._fd: int | None = None
 
     def acquire(self) -> bool:

@@ -23,7 +23,6 @@ from pathlib import Path
 from ringbus import settings
 from ringbus._batch import Batch, read_batch
 from ringbus._native import lib
-from ringbus._subscribing import subscribe_to
 from ringbus._writer_lock import WriterLock
 from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
 from ringbus.events import Gap
@@ -164,7 +163,7 @@ class AgentPersister:
         """A gate of our own from the oldest record on: nothing slips by between two holders."""
         if self._place is None:
             with suppress(GateTaken):  # another successor waits, too; its gate serves as well
-                self._place = subscribe_to(ring, "oldest", gate=SUCCESSOR_GATE)
+                self._place = ring.subscribe("oldest", gate=SUCCESSOR_GATE)
 
     def _give_up_place(self) -> None:
         if self._place is not None:
@@ -199,7 +198,7 @@ class AgentPersister:
             raise GateTaken(f"another persister stores ring {ring.name!r}")
         # Begun before the gate stands: a locked database must not hold up emitters.
         first = history.begin_epoch(ring.epoch)
-        gate = subscribe_to(ring, first, gate=HISTORY_GATE)
+        gate = ring.subscribe(first, gate=HISTORY_GATE)
         device, inode = history.identity
         ring.set_database(Database(str(self.database), device, inode))
         return gate
@@ -245,13 +244,11 @@ class AgentPersister:
     def _store_rest(self, ring: Ring, history: History, gate: Subscriber) -> None:
         """The ring was removed: what comes yet was begun before its emitter could see that."""
         ring.change_flags(set=lib.RB_FLAG_UNLINKED)  # a file removed by hand has no mark
-        while True:
-            time.sleep(SETTLE)
-            batch = read_batch(gate, ring.epoch, 0.0)
-            if not batch:
-                history.end_epoch(ring.epoch)
-                return
-            self._store(ring, history, gate, batch)
+        with suppress(RingUnlinked):  # raised when all of it was read
+            while True:
+                time.sleep(SETTLE)
+                self._store(ring, history, gate, read_batch(gate, ring.epoch, 0.0))
+        history.end_epoch(ring.epoch)
 
     def _sweep(self, history: History) -> None:
         if time.monotonic() - self._swept < SWEEP_EVERY:

@@ -36,16 +36,26 @@ def _is_agent_name(name: str) -> bool:
 
 
 def agent_rings() -> list[str]:
-    """Names of the rings that belong to agents."""
-    return [name for name in list_rings() if is_agent_ring(name)]
+    """Names of the rings that belong to agents; files that are no rings do not."""
+    return [name for name in list_rings() if _is_usable_agent_ring(name)]
+
+
+def _is_usable_agent_ring(name: str) -> bool:
+    try:
+        return is_agent_ring(name)
+    except (IncompatibleRing, PermissionError, ValueError):
+        return False
 
 
 def is_agent_ring(name: str) -> bool:
-    """Whether a Bus or a persister ever opened the ring."""
+    """Whether a Bus or a persister ever opened the ring; False where there is none.
+
+    Raises `IncompatibleRing` for a file that is no ring.
+    """
     try:
         with Ring.open(name, observer=True) as ring:
             return _is_agents(ring)
-    except (RingNotFound, RingUnlinked, IncompatibleRing, PermissionError, ValueError):
+    except (RingNotFound, RingUnlinked):
         return False
 
 
@@ -86,6 +96,8 @@ def remove_agent(agent: str, state: Path, *, purge: bool) -> None:
     database = database_of(agent, state)
     try:
         _remove_ring(agent, database, store=not purge)
+    except IncompatibleRing:
+        unlink(agent)  # a file that nobody can use
     except RingNotFound:
         if not (purge and database.exists()):
             raise

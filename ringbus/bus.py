@@ -19,11 +19,10 @@ from typing import Literal, Self, TypeAlias
 
 from ringbus import settings
 from ringbus._native import lib
-from ringbus._spawn import last_words, spawn_persister
-from ringbus._subscribing import subscribe_to
+from ringbus._spawn import is_starting, last_words, spawn_persister
 from ringbus._writer_lock import WriterLock
 from ringbus.agents import named_database
-from ringbus.errors import HistoryError, Lapped, RingForked
+from ringbus.errors import HistoryError, Lapped, RingForked, RingUnlinked
 from ringbus.events import (
     Envelope,
     Event,
@@ -46,7 +45,6 @@ log = logging.getLogger(__name__)
 
 PERSISTER_PATIENCE = 5.0  # seconds that opening waits for a persister's gate
 POLL = 0.01
-RESTART = 1.0  # seconds between two starts of a persister
 
 Topic: TypeAlias = Literal["history", "stall"]
 """What a Bus warns of, each once."""
@@ -79,23 +77,28 @@ class Bus:
         self._policy = policy or settings.policy()
         self._automatic = persister == "auto"
         self._warned: set[Topic] = set()
-        self._spawned = 0.0
         self._ring = self._open_ring()
 
     def _open_ring(self) -> Ring:
-        ring = Ring.open_or_create(
-            self.name, size=self._size, policy=self._policy, on_stall=self._stalled
-        )
-        try:
-            ring.change_flags(set=lib.RB_FLAG_AGENT)
-            self._check_database(ring)
-            if self._automatic:
-                self._ensure_persister(ring)
-                self._check_database(ring)  # another Bus may have been faster
-        except BaseException:
-            ring.close()
-            raise
-        return ring
+        while True:
+            ring = Ring.open_or_create(
+                self.name, size=self._size, policy=self._policy, on_stall=self._stalled
+            )
+            try:
+                self._take_into_service(ring)
+                return ring
+            except RingUnlinked:
+                ring.close()  # somebody removed it meanwhile: there is room for the next
+            except BaseException:
+                ring.close()
+                raise
+
+    def _take_into_service(self, ring: Ring) -> None:
+        ring.change_flags(set=lib.RB_FLAG_AGENT)
+        self._check_database(ring)
+        if self._automatic:
+            self._ensure_persister(ring)
+            self._check_database(ring)  # another Bus may have been faster
 
     def _check_database(self, ring: Ring) -> None:
         named = named_database(ring)
@@ -133,9 +136,8 @@ class Bus:
         return is_staying and ring.has_gate(HISTORY_GATE) and ring.database() is not None
 
     def _start_persister(self) -> None:
-        """Unless one holds the writer lock already, or was started a moment ago."""
-        if time.monotonic() - self._spawned > RESTART and not WriterLock(self.database).is_held():
-            self._spawned = time.monotonic()
+        """Unless one holds the writer lock already, or somebody started one a moment ago."""
+        if not WriterLock(self.database).is_held() and not is_starting(self.database):
             spawn_persister(self.name, self.database)
 
     def _warn_not_started(self, error: OSError) -> None:
@@ -223,7 +225,7 @@ class Bus:
 
     def subscribe(self) -> Live:
         """What is emitted after this call."""
-        return Live(self._ring.epoch, subscribe_to(self._ring))
+        return Live(self._ring.epoch, self._ring.subscribe())
 
     def history(self, limit: int = 2000, before: Position | None = None) -> list[Envelope]:
         """The newest `limit` events (before a position), oldest first; no transient ones.

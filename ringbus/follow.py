@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from ringbus._subscribing import subscribe_to
+from ringbus._native import Record
 from ringbus._writer_lock import WriterLock
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingUnlinked
 from ringbus.events import Envelope, Gap, Position, Reset, format_position
@@ -72,7 +72,7 @@ class Follow:
         self._reopen_at = 0.0
         self._ring: Ring | None = None
         self._subscriber: Subscriber | None = None
-        self._removed = False  # the ring was, as the last sleep found
+        self._is_ending = False  # the ring was removed, as the last sleep found
         self._finished: str | None = None  # epoch of a removed ring that was read to its end
         self._leaving: tuple[str, float] | None = None  # an epoch, until when more of it may come
         self._next: Position | None = None  # None: the beginning
@@ -122,7 +122,6 @@ class Follow:
         if subscriber is not None:
             subscriber.close()  # wakes a reader that is asleep in it
         with self._lock:
-            self._drop_subscriber()
             self._drop_ring()
             self._drop_history()
 
@@ -165,26 +164,20 @@ class Follow:
         self._open()
         try:
             return self._from_ring() or self._from_history()
+        except RingUnlinked:
+            self._drop_ring()  # what was not read of it is only in history now
         except HistoryError as error:
             self._lose_history(error)
-            return []
+        return []
 
     def _from_ring(self) -> list[Item]:
         while self._ring is not None and self._next is not None:
-            epoch, seq = self._next
-            if epoch != self._ring.epoch:
+            epoch = self._ring.epoch
+            if epoch != self._next[0]:
                 return []
-            try:
-                if self._subscriber is None:
-                    self._subscriber = self._subscribe(self._ring, seq)
-                records = self._subscriber.read(BATCH, 0)
-            except (Lapped, RingUnlinked):
-                # What the ring lost may be in history. A removed ring is dropped in _sleep().
-                self._drop_subscriber()
-                return []
+            records = self._read_ring(self._ring, self._next[1])
             if not records:
                 return []
-            self._removed = False  # not yet read to its end
             self._next = (epoch, records[-1].seq + 1)
             items: list[Item] = [
                 envelope_of(epoch, record)
@@ -195,12 +188,28 @@ class Follow:
                 return items
         return []
 
-    def _subscribe(self, ring: Ring, seq: int) -> Subscriber:
-        subscriber = subscribe_to(ring, seq)
-        if subscriber.missed:
-            subscriber.close()
-            raise Lapped(missed=subscriber.missed, next_seq=seq + subscriber.missed)
-        return subscriber
+    def _read_ring(self, ring: Ring, seq: int) -> list[Record]:
+        """What the ring holds from `seq` on; without a subscriber afterwards if it holds less."""
+        try:
+            if self._subscriber is None:
+                self._subscriber = ring.subscribe(seq)
+                if self._subscriber.missed:
+                    self._drop_subscriber()
+                    return []
+            records = self._subscriber.read(BATCH, 0)
+        except Lapped:
+            self._drop_subscriber()
+            return []
+        except RingUnlinked:
+            if self._subscriber is None:
+                raise
+            records = []  # all of it was read
+        if records:
+            self._is_ending = False
+        elif self._is_ending:
+            self._finished = ring.epoch
+            self._drop_ring()
+        return records
 
     def _is_recent(self, seq: int) -> bool:
         if self._transients_from is None or self._ring is None:
@@ -275,29 +284,20 @@ class Follow:
 
     def _sleep(self, seconds: float) -> None:
         subscriber = self._subscriber
-        try:
-            if subscriber is not None:
+        if subscriber is not None:
+            try:
                 subscriber.wait(seconds)
-                return
-        except RingClosed:
-            return  # by close()
-        except RingUnlinked:
-            # Emitters that had not seen it may publish yet: one more step, and then it is over.
-            seconds = POLL
+            except RingClosed:
+                return  # by close()
+            except RingUnlinked:
+                # Emitters that had not seen it may publish yet: one more look, and it is over.
+                self._is_ending = True
+                time.sleep(POLL)
+            return
         time.sleep(min(seconds, POLL))
         with self._lock:
-            self._look_for_removal()
-
-    def _look_for_removal(self) -> None:
-        if self._closed or self._ring is None or self._ring.is_linked():
-            return
-        if self._subscriber is not None:
-            if not self._removed:
-                self._removed = True
-                return
-            self._finished = self._ring.epoch
-        self._drop_subscriber()
-        self._drop_ring()  # another may come under the name
+            if self._ring is not None and not self._closed and not self._ring.is_linked():
+                self._drop_ring()
 
     def _drop_subscriber(self) -> None:
         if self._subscriber is not None:
@@ -305,7 +305,9 @@ class Follow:
             self._subscriber = None
 
     def _drop_ring(self) -> None:
-        self._removed = False
+        """Another may come under the name."""
+        self._drop_subscriber()
+        self._is_ending = False
         if self._ring is not None:
             self._ring.close()
             self._ring = None

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ringbus._native import Record
-from ringbus._subscribing import subscribe_to
 from ringbus.errors import HistoryError, Lapped, RingUnlinked
 from ringbus.events import Envelope, Position, record_payload
 from ringbus.history import History
@@ -73,14 +72,19 @@ def _only_in_ring(
 
 def _read_ring(ring: Ring, start: int, end: int, found: deque[Envelope]) -> bool:
     """Add the events from `start` to `end`; whether the ring still held them all."""
-    with subscribe_to(ring, start) as subscriber:
-        is_whole = subscriber.missed == 0
-        while subscriber.cursor < end:
+    with ring.subscribe(start) as subscriber:
+        at = subscriber.cursor
+        is_whole = at == start
+        # Not the cursor: that is past a loss before it is told.
+        while at < end:
             try:
                 records = subscriber.read(BATCH, 0)
-            except Lapped:
-                is_whole = False
+            except Lapped as lapped:
+                is_whole, at = False, lapped.next_seq
                 continue
+            if not records:
+                break
+            at = records[-1].seq + 1
             found.extend(
                 envelope_of(ring.epoch, record)
                 for record in records

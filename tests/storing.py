@@ -1,0 +1,187 @@
+"""What the tests of storing and following share: persister processes, and accounts of what came."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from turns import Agent, started, wait_until
+
+from ringbus.agent_persister import AgentPersister, Outcome
+from ringbus.bus import Bus
+from ringbus.events import Envelope, Gap, Note, Reset, encode
+from ringbus.follow import Follow
+from ringbus.history import History
+from ringbus.ring import HISTORY_GATE, Ring
+
+SMALL = 64 << 10
+"""Bytes of the smallest ring: it keeps about a thousand short notes."""
+
+Item = Envelope | Gap | Reset
+
+
+# --- persisters ---------------------------------------------------------------------------
+
+
+def has_gate(name: str) -> bool:
+    """Whether a living persister serves the ring."""
+    with Ring.open(name, observer=True) as ring:
+        return ring.has_gate(HISTORY_GATE)
+
+
+def persister_pid(name: str) -> int:
+    """The process whose gate stands."""
+    with Ring.open(name, observer=True) as ring:
+        (pid,) = [gate.pid for gate in ring.gates() if gate.name == HISTORY_GATE]
+        return pid
+
+
+@contextlib.contextmanager
+def persister_process(agent: Agent, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A persister as a process of its own, whose gate stands; killed at the end."""
+    with started("persist", *agent.place, *options) as process:
+        wait_until(
+            lambda: has_gate(agent.name) and persister_pid(agent.name) == process.pid,
+            "the gate of the persister",
+        )
+        yield process
+
+
+class Serving:
+    """An `AgentPersister` at work in a thread; `outcome` is how it ended."""
+
+    def __init__(self, persister: AgentPersister) -> None:
+        self.persister = persister
+        self.outcome: Outcome | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.outcome = self.persister.run()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.persister.stop()
+        self.join()
+
+    def join(self) -> None:
+        """Waits until it has ended."""
+        wait_until(lambda: not self._thread.is_alive(), "the end of the persister")
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def serving(agent: Agent, **options: bool | float) -> Iterator[Serving]:
+    """A persister in this process whose gate stands."""
+    automatic, wait = bool(options.get("automatic")), bool(options.get("wait"))
+    linger = float(options.get("linger", 60.0))
+    persister = AgentPersister(
+        agent.name, agent.database, automatic=automatic, wait=wait, linger=linger
+    )
+    with Serving(persister) as running:
+        wait_until(lambda: has_gate(agent.name), "the gate of the persister")
+        yield running
+
+
+@contextlib.contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """The process stands still meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: _state(pid) == "T", f"process {pid} to stand still")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+# --- events -------------------------------------------------------------------------------
+
+
+def emit_notes(bus: Bus, count: int, first: int = 0) -> None:
+    """Notes of which each tells its number."""
+    for number in range(first, first + count):
+        bus.emit(Note(str(number)))
+
+
+def put(ring: Ring, text: str) -> int:
+    """A note into a bare ring."""
+    kind, payload = encode(Note(text))
+    return ring.emit(payload, kind)
+
+
+def text(item: Item) -> str:
+    """What a note says."""
+    assert isinstance(item, Envelope), item
+    assert isinstance(item.event, Note)
+    return item.event.text
+
+
+def texts(items: Iterable[Item]) -> list[str]:
+    return [text(item) for item in items]
+
+
+def numbers(items: Iterable[Item]) -> list[int]:
+    """What `emit_notes()` emitted, as it came."""
+    return [int(text(item)) for item in items if isinstance(item, Envelope)]
+
+
+def gaps(items: Iterable[Item]) -> list[Gap]:
+    return [item for item in items if isinstance(item, Gap)]
+
+
+def check_contiguous(items: Sequence[Item], first: int = 0, end: int | None = None) -> None:
+    """Every seq of one epoch comes once: as an event, or in a gap that counts exactly."""
+    expected = first
+    for item in items:
+        assert not isinstance(item, Reset)
+        if isinstance(item, Gap):
+            assert item.to is not None
+            assert (item.from_, item.missed) == (expected, item.to - expected + 1)
+            expected = item.to + 1
+        else:
+            assert item.seq == expected
+            expected += 1
+    if end is not None:
+        assert expected == end
+
+
+def stored(agent: Agent) -> list[Envelope | Gap]:
+    """All that the history holds, in order."""
+    items: list[Envelope | Gap] = []
+    with History.open(agent.database, agent.name) as history:
+        page = history.read()
+        while page.items:
+            items += page.items
+            page = history.read(page.next)
+    return items
+
+
+def read_until(follow: Follow, enough: Callable[[list[Item]], object]) -> list[Item]:
+    """What comes until it is enough."""
+    items: list[Item] = []
+
+    def is_enough() -> object:
+        items.extend(follow.read(timeout=0.05))
+        return enough(items)
+
+    wait_until(is_enough, "what is followed")
+    return items
+
+
+def take(follow: Follow, count: int) -> list[Item]:
+    """The next so many items, and no more."""
+    items = read_until(follow, lambda items: len(items) >= count)
+    assert len(items) == count
+    return items

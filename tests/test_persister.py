@@ -1,0 +1,550 @@
+"""Persisters: everything emitted is stored once, whoever dies, stops or cannot write."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+import pytest
+from storing import (
+    SMALL,
+    Serving,
+    check_contiguous,
+    emit_notes,
+    gaps,
+    has_gate,
+    numbers,
+    paused,
+    persister_pid,
+    persister_process,
+    put,
+    serving,
+    stored,
+    texts,
+)
+from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
+
+from ringbus import _schema, agent_persister
+from ringbus import ring as rings
+from ringbus._batch import read_batch
+from ringbus._native import Record
+from ringbus.agent_persister import AgentPersister, Outcome
+from ringbus.bus import Bus
+from ringbus.errors import IncompatibleRing, RingUnlinked
+from ringbus.events import Gap, Note
+from ringbus.follow import Follow
+from ringbus.history import History
+from ringbus.persister import Persister
+from ringbus.ring import HISTORY_GATE, Ring, unlink
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emitters that wait a tenth of a second for a gate, not five."""
+    monkeypatch.setitem(rings.DEFAULT_LIMITS, "block", 0.1)
+
+
+class Emitting:
+    """A thread that emits numbered notes until it is stopped, or has emitted so many."""
+
+    def __init__(self, bus: Bus, limit: int | None = None) -> None:
+        self.emitted = 0
+        self.error: RingUnlinked | None = None
+        self._bus = bus
+        self._limit = limit
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            if self._stop.is_set() or number == self._limit:
+                return
+            try:
+                self._bus.emit(Note(str(number)))
+            except RingUnlinked as error:
+                self.error = error
+                return
+            self.emitted = number + 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def wait_for(self, count: int) -> None:
+        """Returns when so many are out."""
+        wait_until(lambda: self.emitted >= count, f"{count} events")
+
+    def join(self) -> None:
+        """Waits until the limit is reached, or the ring is gone."""
+        wait_until(lambda: not self._thread.is_alive(), "the last event")
+
+
+def wait_stored(bus: Bus) -> None:
+    assert bus.wait_stored(30)
+
+
+# --- storing ------------------------------------------------------------------------------
+
+
+def test_what_came_before_and_after_the_persister_is_stored(agent: Agent, bus: Bus) -> None:
+    """It begins with the oldest record that the ring holds."""
+    emit_notes(bus, 5)
+    with serving(agent):
+        emit_notes(bus, 5, first=5)
+        wait_stored(bus)
+    assert numbers(stored(agent)) == list(range(10))
+
+
+def test_transient_events_are_not_stored(agent: Agent, bus: Bus) -> None:
+    """They leave a hole in the seqs, and no gap."""
+    with serving(agent):
+        bus.emit(Note("kept"))
+        bus.emit(Note("passing"), transient=True)
+        bus.emit(Note("kept too"))
+        wait_stored(bus)
+    assert texts(stored(agent)) == ["kept", "kept too"]
+
+
+def test_transients_at_the_end_move_the_place(agent: Agent, bus: Bus) -> None:
+    """A successor does not look at them again."""
+    with serving(agent):
+        bus.emit(Note("passing"), transient=True)
+        wait_stored(bus)
+    with History.open(agent.database, agent.name) as history:
+        assert history.next_seq(bus.epoch) == 1
+
+
+def test_bytes_that_are_no_event_are_stored_as_a_note(agent: Agent, bus: Bus) -> None:
+    """Whatever a bare emitter puts into an agent's ring is kept."""
+    with Ring.open(agent.name) as ring, serving(agent):
+        ring.emit(b"\xff\x00")
+        wait_stored(bus)
+    (item,) = stored(agent)
+    event = item.event
+    assert isinstance(event, Note)
+    assert (event.text, event.encoding) == ("/wA=", "base64")
+
+
+def test_what_is_there_when_it_is_stopped_is_stored(agent: Agent, bus: Bus) -> None:
+    """`stop()` ends it after the last record, not before."""
+    emit_notes(bus, 500)
+    persister = AgentPersister(agent.name, agent.database)
+    persister.stop()
+    assert persister.run() is Outcome.STOPPED
+    assert numbers(stored(agent)) == list(range(500))
+
+
+def test_emitters_that_never_pause_do_not_keep_a_persister_from_ending(
+    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stores what was there when it was stopped, and leaves the rest to the next one."""
+    real = History.append
+    more = iter(range(500, 1500))
+
+    def append_and_emit(history: History, *arguments: Any) -> None:
+        real(history, *arguments)
+        emit_notes(bus, 1, first=next(more))
+
+    monkeypatch.setattr(History, "append", append_and_emit)
+    emit_notes(bus, 500)
+    persister = AgentPersister(agent.name, agent.database)
+    persister.stop()
+    assert persister.run() is Outcome.STOPPED
+    assert next(more) == 501
+    assert numbers(stored(agent)) == list(range(500))
+
+
+def test_stopped_persister_leaves_its_gate_for_the_next_one(agent: Agent, bus: Bus) -> None:
+    """Nothing is overwritten in between."""
+    emit_notes(bus, 5)
+    with serving(agent):
+        pass
+    with Ring.open(agent.name, observer=True) as ring:
+        (gate,) = ring.gates()
+        assert (gate.name, gate.alive, gate.cursor) == (HISTORY_GATE, False, 5)
+
+
+def test_loss_within_a_batch_keeps_what_was_read_before_it(bus: Bus) -> None:
+    """Overtaken between two reads of one batch: the records of the first are not forgotten."""
+
+    emit_notes(bus, 10)
+    with Ring.open(bus.name, policy="drop") as ring, ring.subscribe(0, gate="slow") as gate:
+        real = gate.read
+
+        def read_and_be_overtaken(_: int, timeout: float) -> list[Record]:
+            gate.__dict__["read"] = real
+            records = real(3, timeout)
+            for _ in range(2000):
+                put(ring, "later")
+            return records
+
+        gate.__dict__["read"] = read_and_be_overtaken
+        batch = read_batch(gate, bus.epoch, 0.0)
+    assert [record.seq for record in batch.records] == [0, 1, 2]
+    (gap,) = batch.gaps
+    assert (gap.from_, gap.reason, batch.next_seq) == (3, "lapped", (gap.to or 0) + 1)
+
+
+# --- dying and standing still -------------------------------------------------------------
+
+
+def test_killed_and_restarted_persister_misses_nothing(agent: Agent, bus: Bus) -> None:
+    """Killed under load twice; the gate stands until the next one comes."""
+    with ExitStack() as stack:
+        process = stack.enter_context(persister_process(agent))
+        emitting = stack.enter_context(Emitting(bus, limit=20_000))
+        for count in (3000, 8000):
+            emitting.wait_for(count)
+            process.kill()
+            process = stack.enter_context(persister_process(agent))
+        emitting.join()
+        wait_stored(bus)
+    assert numbers(stored(agent)) == list(range(20_000))
+    assert gaps(stored(agent)) == []
+
+
+def test_stopped_persister_holds_emitters_up_for_their_limit_only(
+    agent: Agent, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They push it on and say so once; what it missed becomes a gap of the exact size."""
+    with agent.bus(size=SMALL) as bus, persister_process(agent) as process:
+        emit_notes(bus, 10)
+        wait_stored(bus)
+        with paused(process.pid):
+            emit_notes(bus, 4990, first=10)
+        wait_stored(bus)
+    items = stored(agent)
+    check_contiguous(items, end=5000)
+    (gap,) = gaps(items)
+    assert (gap.from_, gap.reason) == (10, "lapped")
+    assert len(numbers(items)) + (gap.missed or 0) == 5000
+    assert [record.message for record in caplog.records if "pushed on" in record.message] != []
+    assert len(caplog.records) == 1
+    with Follow(agent.name, database=agent.database) as follow:
+        found = [item for _ in range(20) for item in follow.read(timeout=0)]
+    assert found == items
+
+
+def test_persister_that_stood_still_within_the_limit_loses_nothing(agent: Agent, bus: Bus) -> None:
+    """An emitter that meets its gate waits, and goes on when it moves."""
+    with persister_process(agent) as process, Emitting(bus, limit=5000) as emitting:
+        with paused(process.pid):
+            emitting.wait_for(500)
+        emitting.join()
+        wait_stored(bus)
+    assert numbers(stored(agent)) == list(range(5000))
+
+
+# --- one writer ---------------------------------------------------------------------------
+
+
+def test_second_persister_says_so_and_ends(agent: Agent, bus: Bus) -> None:
+    """Exit status 1, with a line that tells the remedy."""
+    with serving(agent):
+        second = ringbus("persist", *agent.place)
+    assert second.returncode == 1
+    assert f"another persister serves {agent.name}" in second.stderr.decode()
+    assert "--wait" in second.stderr.decode()
+
+
+def test_waiting_persister_follows_one_that_ends(
+    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `wait` it takes the lock when it is free."""
+    monkeypatch.setattr(agent_persister, "PATIENCE", 0.0)
+    with serving(agent) as first:
+        emit_notes(bus, 10)
+        with Serving(AgentPersister(agent.name, agent.database, wait=True)):
+            first.persister.stop()
+            first.join()
+            emit_notes(bus, 10, first=10)
+            wait_stored(bus)
+    assert numbers(stored(agent)) == list(range(20))
+
+
+def test_explicit_persister_takes_over_from_an_automatic_one_under_load(
+    agent: Agent, bus: Bus
+) -> None:
+    """No gap and no double between the two."""
+    with serving(agent, automatic=True) as first, Emitting(bus, limit=20_000) as emitting:
+        emitting.wait_for(3000)
+        with serving(agent):
+            first.join()
+            emitting.join()
+            wait_stored(bus)
+    assert first.outcome is Outcome.HANDED_OVER
+    assert numbers(stored(agent)) == list(range(20_000))
+    assert gaps(stored(agent)) == []
+
+
+def test_explicit_persister_is_not_taken_over(agent: Agent, bus: Bus) -> None:
+    """Neither by another of its kind nor by an automatic one."""
+    with serving(agent) as first:
+        for automatic in (True, False):
+            second = AgentPersister(agent.name, agent.database, automatic=automatic)
+            assert second.run() is Outcome.TAKEN
+        assert first.outcome is None
+
+
+def test_ring_is_stored_in_one_database(agent: Agent, bus: Bus) -> None:
+    """A persister with another file ends, and leaves no trace of the ring in it."""
+    other = agent.state / "other.sqlite"
+    with serving(agent):
+        assert AgentPersister(agent.name, other).run() is Outcome.TAKEN
+        with Ring.open(agent.name, observer=True) as ring:
+            database = ring.database()
+    assert database is not None
+    assert database.path == str(agent.database)
+    with History.open(other, agent.name) as history:
+        assert history.epochs() == []
+
+
+# --- it cannot store ----------------------------------------------------------------------
+
+
+def check_goes_on_after(
+    agent: Agent,
+    bus: Bus,
+    running: Serving,
+    break_it: Callable[[], object],
+    mend_it: Callable[[], object],
+) -> None:
+    """Emits a whole ring and more while nothing can be stored; what is lost is a gap."""
+    emit_notes(bus, 10)
+    wait_stored(bus)
+    break_it()
+    bus.emit(Note("10"))  # makes it try
+    wait_until(lambda: not has_gate(agent.name), "the persister to give up its gate")
+    emit_notes(bus, 4989, first=11)
+    mend_it()
+    wait_until(lambda: has_gate(agent.name), "the persister to store again")
+    wait_stored(bus)
+    items = stored(agent)
+    check_contiguous(items, end=5000)
+    (gap,) = gaps(items)
+    assert (gap.from_, gap.reason) == (10, "store-unavailable")
+    assert running.outcome is None
+
+
+def test_locked_database_holds_nobody_up(
+    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody who never commits: emitters run on, and later there is a gap of the exact size."""
+    monkeypatch.setattr(_schema, "LOCK_SECONDS", 0)
+    with serving(agent) as running:
+        locker = apsw.Connection(str(agent.database))
+        check_goes_on_after(
+            agent,
+            bus,
+            running,
+            lambda: locker.execute("BEGIN IMMEDIATE"),
+            lambda: locker.execute("ROLLBACK"),
+        )
+        locker.close()
+    unable, able = [record.message for record in caplog.records]
+    assert f"cannot store: {agent.database}: database is locked" in unable
+    assert able == f"{agent.name}: storing again"
+
+
+def test_database_that_was_replaced_holds_nobody_up(agent: Agent, bus: Bus) -> None:
+    """A folder in its place, and the file back again."""
+    aside = agent.state / "aside"
+    files = [agent.database.with_name(agent.database.name + end) for end in ("", "-wal", "-shm")]
+
+    def break_it() -> None:
+        aside.mkdir()
+        for path in files:
+            path.rename(aside / path.name)
+        agent.database.mkdir()
+
+    def mend_it() -> None:
+        agent.database.rmdir()
+        for path in files:
+            if (aside / path.name).exists():
+                (aside / path.name).rename(path)
+
+    with serving(agent) as running:
+        check_goes_on_after(agent, bus, running, break_it, mend_it)
+
+
+def test_folder_that_cannot_be_made_is_tried_again(agent: Agent, bus: Bus) -> None:
+    """A file stands where the state folder should be; once it is gone, all is stored."""
+    agent.state.write_text("in the way")
+    emit_notes(bus, 2500)
+    with Serving(AgentPersister(agent.name, agent.database)) as running:
+        wait_until(lambda: running.persister._unable, "the persister to find out")
+        agent.state.unlink()
+        wait_until(lambda: has_gate(agent.name), "the gate of the persister")
+        wait_stored(bus)
+    items = stored(agent)
+    check_contiguous(items, end=2500)
+    assert [gap.reason for gap in gaps(items)] == ["store-unavailable"]
+
+
+def test_one_agents_broken_history_does_not_hold_up_another(agent: Agent, tmp_path: Path) -> None:
+    """Each has a thread of its own."""
+    with fresh_agent(agent.state) as other, agent.bus(), other.bus() as bus:
+        agent.database.mkdir(parents=True)
+        persister = Persister([agent.name, other.name], agent.state)
+        thread = threading.Thread(target=persister.run)
+        thread.start()
+        try:
+            wait_until(lambda: has_gate(other.name), "the other's gate")
+            emit_notes(bus, 10)
+            wait_stored(bus)
+        finally:
+            persister.stop()
+            thread.join()
+        assert numbers(stored(other)) == list(range(10))
+        agent.database.rmdir()
+
+
+# --- automatic ones -----------------------------------------------------------------------
+
+
+def test_automatic_persister_leaves_when_nobody_is_attached(agent: Agent) -> None:
+    """It stays as long as somebody is, and leaves with everything stored."""
+    with agent.bus() as bus:
+        running = Serving(
+            AgentPersister(agent.name, agent.database, automatic=True, linger=0.0)
+        ).__enter__()
+        wait_until(lambda: has_gate(agent.name), "the gate of the persister")
+        emit_notes(bus, 10)
+        wait_stored(bus)
+        assert running.outcome is None
+    running.join()
+    assert running.outcome is Outcome.LEFT
+    assert numbers(stored(agent)) == list(range(10))
+    with Ring.open(agent.name, observer=True) as ring:
+        assert ring.gates() == []
+
+
+def test_automatic_persister_of_a_removed_ring_ends(agent: Agent) -> None:
+    """Removed before it came up: it does not wait for another."""
+    persister = Persister([agent.name], agent.state, automatic=True)
+    assert persister.run() == {agent.name: Outcome.RING_GONE}
+
+
+# --- epochs -------------------------------------------------------------------------------
+
+
+def test_removed_ring_is_stored_to_its_end(agent: Agent, bus: Bus) -> None:
+    """Its epoch gets the clean-end mark, and the next one follows without a gap."""
+    with serving(agent) as running:
+        emit_notes(bus, 100)
+        unlink(agent.name)
+        running.join()
+    assert running.outcome is Outcome.RING_GONE
+    with History.open(agent.database, agent.name) as history:
+        assert history.is_clean(bus.epoch)
+    with agent.bus() as second, serving(agent):
+        emit_notes(second, 10, first=100)
+        wait_stored(second)
+    items = stored(agent)
+    assert gaps(items) == []
+    assert numbers(items) == list(range(110))
+
+
+def test_what_emitters_had_begun_when_the_ring_was_removed_is_stored(
+    agent: Agent, bus: Bus
+) -> None:
+    """Every seq that an emitter got is in the history of an epoch that is marked clean."""
+    with serving(agent) as running:
+        with Emitting(bus) as emitting:
+            emitting.wait_for(1000)
+            unlink(agent.name)
+            emitting.join()
+        assert isinstance(emitting.error, RingUnlinked)
+        running.join()
+    assert len(stored(agent)) >= emitting.emitted
+    check_contiguous(stored(agent))
+
+
+def test_lost_ring_is_a_gap_once(agent: Agent, bus: Bus) -> None:
+    """Its file went while the persister was dead: nobody knows what it still held."""
+    with persister_process(agent) as process:
+        emit_notes(bus, 10)
+        wait_stored(bus)
+        process.kill()
+    emit_notes(bus, 5, first=10)
+    Path(f"/dev/shm/ringbus.{agent.name}").unlink()
+    for number in (100, 200):
+        with agent.bus() as second, serving(agent):
+            emit_notes(second, 1, first=number)
+            wait_stored(second)
+            epoch = second.epoch
+    items = stored(agent)
+    assert gaps(items) == [Gap(bus.epoch, 10, None, None, "ring-lost")]
+    assert numbers(items) == [*range(10), 100, 200]
+    assert epoch != bus.epoch
+
+
+def test_persister_serves_a_ring_that_is_made_again(agent: Agent) -> None:
+    """The same process goes on with the next epoch."""
+    with agent.persisted():
+        for number in range(3):
+            with agent.bus() as bus:
+                bus.emit(Note(str(number)))
+                wait_until(lambda: has_gate(agent.name), "the gate of the persister")
+                wait_stored(bus)
+            unlink(agent.name)
+    assert numbers(stored(agent)) == [0, 1, 2]
+    assert gaps(stored(agent)) == []
+
+
+# --- rings --------------------------------------------------------------------------------
+
+
+def test_persister_of_all_serves_agents_that_appear_later(agent: Agent) -> None:
+    """And leaves bare rings alone."""
+    bare = f"{agent.name}-bare"
+    persister = Persister(None, agent.state)
+    thread = threading.Thread(target=persister.run)
+    thread.start()
+    try:
+        with Ring.create(bare, size=SMALL) as ring, agent.bus() as bus:
+            put(ring, "not for a history")
+            wait_until(lambda: has_gate(agent.name), "the gate of the persister")
+            emit_notes(bus, 3)
+            wait_stored(bus)
+            assert not has_gate(bare)
+    finally:
+        persister.stop()
+        thread.join()
+        unlink(bare)
+    assert numbers(stored(agent)) == [0, 1, 2]
+    assert not (agent.state / f"{bare}.sqlite").exists()
+
+
+def test_persister_of_a_file_that_is_no_ring_refuses(agent: Agent) -> None:
+    """The command says what is wrong, and nothing is stored."""
+    path = Path(f"/dev/shm/ringbus.{agent.name}")
+    path.write_bytes(os.urandom(SMALL))
+    try:
+        with pytest.raises(IncompatibleRing, match=agent.name):
+            Persister([agent.name], agent.state).run()
+        refused = ringbus("persist", *agent.place)
+        assert refused.returncode == 1
+        assert "cannot be used as a ring" in refused.stderr.decode()
+        assert "Traceback" not in refused.stderr.decode()
+    finally:
+        path.unlink()
+
+
+def test_gate_names_the_process_that_serves(agent: Agent, bus: Bus) -> None:
+    """As `ringbus stats` shows it."""
+    with persister_process(agent) as process:
+        assert persister_pid(agent.name) == process.pid
+        assert is_alive(process.pid)
+        with Ring.open(agent.name, observer=True) as ring:
+            assert [gate.name for gate in ring.gates()] == [HISTORY_GATE]
