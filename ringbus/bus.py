@@ -11,8 +11,10 @@ Usable from several threads. In a forked child the first emit opens the ring ane
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -22,7 +24,7 @@ from ringbus._native import lib
 from ringbus._spawn import is_starting, last_words, spawn_persister
 from ringbus._writer_lock import WriterLock
 from ringbus.agents import named_database
-from ringbus.errors import HistoryError, Lapped, RingForked, RingUnlinked
+from ringbus.errors import HistoryError, Lapped, RingClosed, RingForked, RingUnlinked
 from ringbus.events import (
     Envelope,
     Event,
@@ -127,7 +129,11 @@ class Bus:
             try:
                 self._start_persister()
             except OSError as error:
-                self._warn_not_started(error)
+                self._warn_once(
+                    "history",
+                    f"no persister can be started for agent {self.name!r}: {error}; "
+                    "events are broadcast, not stored",
+                )
                 return
             time.sleep(POLL)
 
@@ -140,13 +146,6 @@ class Bus:
         if not WriterLock(self.database).is_held() and not is_starting(self.database):
             spawn_persister(self.name, self.database)
 
-    def _warn_not_started(self, error: OSError) -> None:
-        self._warn_once(
-            "history",
-            f"no persister can be started for agent {self.name!r}: {error}; "
-            "events are broadcast, not stored",
-        )
-
     def _stalled(self, stall: Stall) -> None:
         if not stall.dead:
             self._warn_once(
@@ -155,10 +154,12 @@ class Bus:
                 "too long and was pushed on: what it missed is noted as a gap",
             )
         elif stall.gate == HISTORY_GATE and self._automatic:
-            try:
-                self._start_persister()
-            except OSError as error:
-                self._warn_not_started(error)
+            # Beside the emit, which waits for that gate meanwhile.
+            threading.Thread(target=self._replace_persister, daemon=True).start()
+
+    def _replace_persister(self) -> None:
+        with suppress(RingClosed, RingUnlinked):
+            self._ensure_persister(self._ring)
 
     def _warn_once(self, topic: Topic, message: str) -> None:
         if topic not in self._warned:

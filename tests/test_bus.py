@@ -403,16 +403,18 @@ def test_database_of_another_bus_that_was_faster_is_noticed(
 ) -> None:
     """Both found the ring unserved; the persister of one has it, the other is refused."""
     other = tmp_path / "other.sqlite"
+    started: list[Path] = []
     with ExitStack() as stack:
 
         def start_the_others(_: str, database: Path) -> None:
-            assert database == agent.database
+            started.append(database)
             stack.enter_context(Serving(AgentPersister(agent.name, other)))
 
         monkeypatch.setattr(bus_module, "spawn_persister", start_the_others)
-        monkeypatch.setattr(bus_module, "is_starting", lambda _: stack.pop_all is None)
+        monkeypatch.setattr(bus_module, "is_starting", lambda _: bool(started))
         with pytest.raises(HistoryError, match=f"{other}.*{agent.database}"):
             Bus(agent.name, state=agent.state)
+    assert started == [agent.database]
 
 
 def test_another_path_to_the_same_database_is_fine(agent: Agent, tmp_path: Path) -> None:
@@ -498,6 +500,21 @@ def test_persister_is_started_and_serves_every_bus(agent: Agent) -> None:
     assert (agent.database.with_name(agent.database.name + ".log")).read_bytes() == b""
 
 
+def test_persister_that_another_bus_just_started_is_waited_for(
+    agent: Agent, hasty: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twenty at once do not start twenty."""
+    started: list[Path] = []
+    monkeypatch.setattr(bus_module, "spawn_persister", lambda _, database: started.append(database))
+    agent.state.mkdir()
+    lock_path(agent.database).touch()
+    with Bus(agent.name, state=agent.state):
+        assert started == []
+    os.utime(lock_path(agent.database), (0, 0))
+    with Bus(agent.name, state=agent.state):
+        assert set(started) == {agent.database}
+
+
 def test_bus_without_a_persister_starts_none(agent: Agent, bus: Bus) -> None:
     """Broadcast only: nothing is written anywhere."""
     bus.emit(Note("live"))
@@ -512,7 +529,6 @@ def test_emitter_that_meets_a_dead_persister_starts_another(agent: Agent) -> Non
         emit_notes(bus, 10)
         assert bus.wait_stored(30)
         pid = persister_pid(agent.name)
-        os.utime(lock_path(agent.database), (0, 0))  # as if it had been started long ago
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not is_alive(pid), "the end of the persister")
         emit_notes(bus, 4990, first=10)

@@ -48,7 +48,11 @@ def recordings() -> Path | None:
 def recorded_files() -> list[Path]:
     """Every recording; what describes them apart."""
     folder = recordings()
-    return sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.txt")) if folder else []
+    if folder is None:
+        return []
+    files = sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.txt"))
+    assert files, f"{folder} holds no recordings"
+    return files
 
 
 def needs_recordings(files: list[Path]) -> list[object]:

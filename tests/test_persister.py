@@ -30,11 +30,12 @@ from storing import (
 )
 from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
 
-from ringbus import _schema, agent_persister
+from ringbus import _schema, agent_persister, persister
 from ringbus import ring as rings
 from ringbus._batch import read_batch
 from ringbus._native import Record
 from ringbus.agent_persister import AgentPersister, Outcome
+from ringbus.agents import agent_rings
 from ringbus.bus import Bus
 from ringbus.errors import IncompatibleRing, RingUnlinked
 from ringbus.events import Gap, Note
@@ -505,11 +506,19 @@ def test_persister_serves_a_ring_that_is_made_again(agent: Agent) -> None:
 # --- rings --------------------------------------------------------------------------------
 
 
-def test_persister_of_all_serves_agents_that_appear_later(agent: Agent) -> None:
+def test_persister_of_all_serves_agents_that_appear_later(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And leaves bare rings alone."""
     bare = f"{agent.name}-bare"
-    persister = Persister(None, agent.state)
-    thread = threading.Thread(target=persister.run)
+
+    def ours() -> list[str]:
+        """Other agents of this machine have persisters of their own."""
+        return [name for name in agent_rings() if name.startswith(agent.name)]
+
+    monkeypatch.setattr(persister, "agent_rings", ours)
+    everybody = Persister(None, agent.state)
+    thread = threading.Thread(target=everybody.run)
     thread.start()
     try:
         with Ring.create(bare, size=SMALL) as ring, agent.bus() as bus:
@@ -519,7 +528,7 @@ def test_persister_of_all_serves_agents_that_appear_later(agent: Agent) -> None:
             wait_stored(bus)
             assert not has_gate(bare)
     finally:
-        persister.stop()
+        everybody.stop()
         thread.join()
         unlink(bare)
     assert numbers(stored(agent)) == [0, 1, 2]
