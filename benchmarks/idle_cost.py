@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 
 from benchmarks.harness import Figure, Options, Result, Scenario, require
 from benchmarks.processes import PATIENCE, cpu_seconds, process_tree
-from ringbus.agents import remove_agent
 from ringbus.bus import Bus
 from ringbus.errors import RingNotFound
 from ringbus.events import Note
+from ringbus.removal import remove_agent
 
 ALL = "all processes"
 SETTLE_SECONDS = 3.0  # imports and the first page are over

@@ -30,9 +30,9 @@ from benchmarks.harness import (
 )
 from benchmarks.processes import Child, cpu_seconds, wait_until
 from benchmarks.rings import RECORD_BYTES, fresh_ring
-from ringbus.agent_persister import AgentPersister
 from ringbus.events import KINDS, Envelope, Gap, Note, encode
 from ringbus.history import History
+from ringbus.persister.agent import AgentPersister
 from ringbus.ring import HISTORY_GATE, Ring
 
 PERSISTER = "persister"

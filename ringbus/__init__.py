@@ -33,8 +33,8 @@ from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.persister import Persister
 from ringbus.ring import Ring, list_rings, unlink
-from ringbus.stats import RingStats
-from ringbus.subscriber import Subscriber
+from ringbus.ring.stats import RingStats
+from ringbus.ring.subscriber import Subscriber
 
 __version__ = version("ringbus")
 

@@ -21,8 +21,6 @@ from typing import Literal, Self, TypeAlias
 
 from ringbus import settings
 from ringbus._native import lib
-from ringbus._spawn import is_starting, last_words, spawn_persister
-from ringbus._writer_lock import WriterLock
 from ringbus.agents import named_database
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingForked, RingUnlinked
 from ringbus.events import (
@@ -38,10 +36,12 @@ from ringbus.events import (
     stream_payload,
 )
 from ringbus.follow import Follow
+from ringbus.persister.spawn import is_starting, last_words, spawn_persister
+from ringbus.persister.writer_lock import WriterLock
 from ringbus.recent import envelope_of, open_history, recent
 from ringbus.ring import HISTORY_GATE, Ring
-from ringbus.stalls import Stall
-from ringbus.subscriber import Subscriber
+from ringbus.ring.stalls import Stall
+from ringbus.ring.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from ringbus._native import Record
-from ringbus._writer_lock import WriterLock
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingUnlinked
 from ringbus.events import Envelope, Gap, Position, Reset, format_position
 from ringbus.history import History
+from ringbus.persister.writer_lock import WriterLock
 from ringbus.recent import envelope_of, open_history, recent
 from ringbus.ring import HISTORY_GATE, Ring
-from ringbus.subscriber import Subscriber
+from ringbus.ring.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Follow:
         self._reopen_at = 0.0
         self._ring: Ring | None = None
         self._subscriber: Subscriber | None = None
+        self._pause = POLL  # grows while nothing can wake us and nothing comes
         self._is_ending = False  # the ring was removed, as the last sleep found
         self._finished: str | None = None  # epoch of a removed ring that was read to its end
         self._leaving: tuple[str, float] | None = None  # an epoch, until when more of it may come
@@ -99,6 +100,7 @@ class Follow:
                     raise RingClosed(f"this follow of {self.agent!r} is closed")
                 items = self._step()
             if items:
+                self._pause = POLL
                 return items
             left = SLICE if deadline is None else deadline - time.monotonic()
             if left <= 0:
@@ -294,7 +296,8 @@ class Follow:
                 self._is_ending = True
                 time.sleep(POLL)
             return
-        time.sleep(min(seconds, POLL))
+        time.sleep(min(seconds, self._pause))
+        self._pause = min(2 * self._pause, SLICE)
         with self._lock:
             if self._ring is not None and not self._closed and not self._ring.is_linked():
                 self._drop_ring()

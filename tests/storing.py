@@ -13,11 +13,11 @@ from typing import Self
 
 from turns import Agent, started, wait_until
 
-from ringbus.agent_persister import AgentPersister, Outcome
 from ringbus.bus import Bus
 from ringbus.events import Envelope, Gap, Note, Reset, encode
 from ringbus.follow import Follow
 from ringbus.history import History
+from ringbus.persister.agent import AgentPersister, Outcome
 from ringbus.ring import HISTORY_GATE, Ring
 
 SMALL = 64 << 10

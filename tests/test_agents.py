@@ -8,14 +8,15 @@ import pytest
 from storing import SMALL, emit_notes, numbers, put, serving, stored, texts
 from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
 
-from ringbus import agents as agents_module
-from ringbus._writer_lock import WriterLock
-from ringbus.agents import agent_rings, agents, collect, database_of, is_agent_ring, remove_agent
+from ringbus import removal
+from ringbus.agents import agent_rings, agents, database_of, is_agent_ring
 from ringbus.bus import Bus
 from ringbus.errors import HistoryError, IncompatibleRing, RingNotFound, RingUnlinked
 from ringbus.events import Note
 from ringbus.follow import Follow
 from ringbus.history import History, lines_folder
+from ringbus.persister.writer_lock import WriterLock
+from ringbus.removal import collect, remove_agent
 from ringbus.ring import Ring, list_rings
 
 
@@ -193,7 +194,7 @@ def test_remove_ends_a_started_persister(agent: Agent) -> None:
 def alone(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """The collector sees no ring but the agent's: others on this machine are at work."""
     monkeypatch.setattr(
-        agents_module, "list_rings", lambda: [name for name in list_rings() if name == agent.name]
+        removal, "list_rings", lambda: [name for name in list_rings() if name == agent.name]
     )
 
 

@@ -29,8 +29,6 @@ from turns import Agent, is_alive, wait_until
 from ringbus import bus as bus_module
 from ringbus import ring as rings
 from ringbus._native import Record
-from ringbus._writer_lock import lock_path
-from ringbus.agent_persister import AgentPersister
 from ringbus.agents import agents
 from ringbus.bus import Bus
 from ringbus.errors import (
@@ -43,8 +41,10 @@ from ringbus.errors import (
 )
 from ringbus.events import Note, Stream, TurnEnd, TurnStart
 from ringbus.history import History
+from ringbus.persister.agent import AgentPersister
+from ringbus.persister.writer_lock import lock_path
 from ringbus.ring import Ring, unlink
-from ringbus.subscriber import Subscriber
+from ringbus.ring.subscriber import Subscriber
 
 DELTA = b'{"type":"stream_event","event":{"type":"content_block_delta"}}'
 

@@ -356,7 +356,7 @@ def test_gc_prints_what_it_removed(
         asked.append((state, force))
         return ["idle", "old"]
 
-    monkeypatch.setattr("ringbus.agents.collect", collect)
+    monkeypatch.setattr("ringbus.removal.collect", collect)
     arguments = ["gc", "--state", str(tmp_path), *(["--force"] if force else [])]
     result = CliRunner().invoke(cli, arguments)
     assert (result.exit_code, result.output) == (0, "idle\nold\n")

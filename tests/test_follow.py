@@ -34,12 +34,12 @@ from turns import Agent, wait_until
 
 from ringbus import follow as follow_module
 from ringbus import ring as rings
-from ringbus._writer_lock import WriterLock
 from ringbus.bus import Bus
 from ringbus.errors import IncompatibleRing, RingClosed
 from ringbus.events import Envelope, Gap, Note, Position, Reset
 from ringbus.follow import Follow
 from ringbus.history import History
+from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import Ring, unlink
 from ringbus.settings import Retention
 

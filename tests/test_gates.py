@@ -11,7 +11,7 @@ from helpers import Child, check, fill, fill_to_the_gate, payload, read_all, seq
 
 from ringbus import BackPressure, GateTaken, Lapped, Ring, RingbusError
 from ringbus.errors import LimitReached
-from ringbus.stalls import Stall
+from ringbus.ring.stalls import Stall
 
 SHORT = 0.1  # seconds
 LONG = 300.0

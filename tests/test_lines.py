@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringbus._lines import HEAD_BYTES, LineSplitter, LongLine, keep_line
+from ringbus.harness.lines import HEAD_BYTES, LineSplitter, LongLine, keep_line
 
 LIMIT = 10
 pieces = st.lists(st.lists(st.sampled_from([b"a", b"\n", b"bcdef", b"\r", b"\0"])).map(b"".join))

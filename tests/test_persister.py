@@ -30,18 +30,19 @@ from storing import (
 )
 from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
 
-from ringbus import _schema, agent_persister, persister
+from ringbus import persister
 from ringbus import ring as rings
-from ringbus._batch import read_batch
 from ringbus._native import Record
-from ringbus.agent_persister import AgentPersister, Outcome
 from ringbus.agents import agent_rings
 from ringbus.bus import Bus
 from ringbus.errors import IncompatibleRing, RingUnlinked
 from ringbus.events import Gap, Note
 from ringbus.follow import Follow
-from ringbus.history import History
+from ringbus.history import History, schema
 from ringbus.persister import Persister
+from ringbus.persister import agent as agent_persister
+from ringbus.persister.agent import AgentPersister, Outcome
+from ringbus.persister.batch import read_batch
 from ringbus.ring import HISTORY_GATE, Ring, unlink
 
 
@@ -341,7 +342,7 @@ def test_locked_database_holds_nobody_up(
     agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Somebody who never commits: emitters run on, and later there is a gap of the exact size."""
-    monkeypatch.setattr(_schema, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(schema, "LOCK_SECONDS", 0)
     with serving(agent) as running:
         locker = apsw.Connection(str(agent.database))
         check_goes_on_after(

@@ -23,31 +23,21 @@ LONGEST_FILE = 400  # lines
 # as one; its modules may import each other, but not in a circle.
 LEVELS = (
     # 0: nothing of ours
-    ("_build", "_console", "_json", "_lines", "_service", "_signals", "_writer_lock"),
-    ("errors", "settings"),
-    ("_spawn",),
+    ("_build", "_console", "_signals", "errors", "settings"),
     # 1: events and how they are written
-    ("_payload",),
     ("events",),
-    ("_original", "sse"),
+    ("sse",),
     # 2: the C core and its only user
     ("_core",),
     ("_native",),
     # 3: the ring, the history
-    ("stalls", "stats", "subscriber"),
     ("ring",),
-    ("_schema",),
-    ("_reading",),
-    ("_retention", "_writing"),
     ("history",),
     # 4: both together, and what uses them
-    ("_batch",),
-    ("recent",),
-    ("agent_persister", "follow"),
-    ("agents",),
-    ("bus", "persister"),
-    ("_streams",),
-    ("_piped", "_program"),
+    ("agents", "recent"),
+    ("persister",),
+    ("follow", "removal"),
+    ("bus",),
     ("harness",),
     # the face
     ("__init__",),

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ringbus import settings
-from ringbus.agents import remove_agent
 from ringbus.bus import Bus
 from ringbus.errors import RingNotFound
 from ringbus.events import Envelope, Event
 from ringbus.follow import Follow
 from ringbus.persister import Persister
+from ringbus.removal import remove_agent
 
 DEADLINE_SECONDS = 30.0
 

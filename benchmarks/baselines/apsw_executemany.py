@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 
-from ringbus import _schema
+from ringbus.history import schema
 
 Row = tuple[int, int, str, str, int]
 
@@ -24,8 +24,8 @@ def insert_rows(path: Path, rows: Sequence[Row]) -> apsw.Connection:
 
     The connection is still open: closing it would write the log into the file.
     """
-    db = _schema.open_writer(path, create=False)
+    db = schema.open_writer(path, create=False)
     for start in range(0, len(rows), ROWS_A_TRANSACTION):
-        with _schema.transaction(db):
+        with schema.transaction(db):
             db.executemany(INSERT, rows[start : start + ROWS_A_TRANSACTION])
     return db

@@ -15,7 +15,7 @@ from ringbus.cli.options import json_option, name_argument, state_folder, state_
 from ringbus.cli.output import clear_terminal, print_table
 
 if TYPE_CHECKING:
-    from ringbus.stats import GateStats, RingStats
+    from ringbus.ring.stats import GateStats, RingStats
 
 WATCH_SECONDS = 1.0
 HISTORY_GATE = "history"
@@ -90,7 +90,7 @@ def remove_verb(name: str, purge: bool, state: Path | None) -> None:
     Example:
       ringbus rm reviewer --purge
     """
-    from ringbus.agents import remove_agent
+    from ringbus.removal import remove_agent
 
     remove_agent(name, state_folder(state), purge=purge)
 
@@ -107,7 +107,7 @@ def collect_verb(force: bool, state: Path | None) -> None:
     Example:
       ringbus gc
     """
-    from ringbus.agents import collect
+    from ringbus.removal import collect
 
     for name in collect(state_folder(state), force=force):
         click.echo(name)

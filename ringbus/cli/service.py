@@ -104,8 +104,8 @@ def persist(
     Example:
       ringbus persist --agent reviewer
     """
-    from ringbus.agent_persister import Outcome
     from ringbus.persister import Persister
+    from ringbus.persister.agent import Outcome
 
     follow_parent(parent)
     if database is None:
@@ -162,7 +162,7 @@ def print_url(url: str) -> None:
 def follow_parent(parent: int | None) -> None:
     """Ends with the supervisor that started us, if one did."""
     if parent is not None:
-        from ringbus._service import end_with_parent
+        from ringbus.supervisor.service import end_with_parent
 
         end_with_parent(parent)
 

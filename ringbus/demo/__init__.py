@@ -28,8 +28,8 @@ def run_demo(*, port: int, state: Path | None, on_url: Callable[[str], None]) ->
 
 def _show(port: int, state: Path, on_url: Callable[[str], None]) -> int:
     # Imported late: the replaying programs import this package too, and want none of it.
-    from ringbus._service import Service, WebService, persister_service
     from ringbus.supervisor import Supervisor
+    from ringbus.supervisor.service import Service, WebService, persister_service
 
     _remove_ring(state)
     services = [
@@ -45,8 +45,8 @@ def _show(port: int, state: Path, on_url: Callable[[str], None]) -> int:
 
 def _remove_ring(state: Path) -> None:
     """Frees the name, unless somebody uses it."""
-    from ringbus.agents import remove_agent
     from ringbus.errors import RingbusError, RingNotFound
+    from ringbus.removal import remove_agent
     from ringbus.ring import Ring
 
     try:

@@ -9,10 +9,10 @@ import select
 import subprocess
 import sys
 
-from ringbus._service import end_with_parent
 from ringbus._signals import Signals
 from ringbus.demo import AGENT
 from ringbus.demo.recording import TURNS, Turn
+from ringbus.supervisor.service import end_with_parent
 
 PAUSE_SECONDS = 4.0
 

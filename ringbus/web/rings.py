@@ -7,7 +7,7 @@ from pathlib import Path
 from ringbus.errors import HistoryError, IncompatibleRing, RingNotFound, RingUnlinked
 from ringbus.history import History
 from ringbus.ring import HISTORY_GATE, Ring
-from ringbus.stats import RingStats
+from ringbus.ring.stats import RingStats
 
 
 def open_ring(agent: str) -> Ring | None:

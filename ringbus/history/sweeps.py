@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import apsw
 
-from ringbus._reading import Place, place_holding
 from ringbus.errors import EventError
 from ringbus.events import Note, decode
+from ringbus.history.reading import Place, place_holding
 from ringbus.settings import Retention
 
 _log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ringbus.agent_persister import LINGER, AgentPersister, Outcome
 from ringbus.agents import agent_rings, database_of
 from ringbus.errors import RingbusError
+from ringbus.persister.agent import LINGER, AgentPersister, Outcome
 from ringbus.ring import list_rings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ An event's payload, in the ring and in the history alike, is its JSON object, UT
 
     {"kind":"stream","data":<the line, byte for byte>}
 
-so what a program printed is what every reader gets, whatever value it was. `_json.py` says
+so what a program printed is what every reader gets, whatever value it was. `events/grammar.py` says
 which bytes are JSON.
 """
 
@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct, field
 
-from ringbus import _json
 from ringbus.errors import EventError
+from ringbus.events import grammar
 
 Source: TypeAlias = Literal["stdout", "stderr", "harness"]
 SOURCES: tuple[Source, ...] = ("stdout", "stderr", "harness")
@@ -47,8 +47,8 @@ class Stream(Struct, frozen=True, tag="stream", tag_field="kind"):
         A whole number of thousands of digits, too long for `int()`, is a `Decimal`.
         """
         try:
-            return _json.value(self.data)
-        except _json.NotJson as refusal:
+            return grammar.value(self.data)
+        except grammar.NotJson as refusal:
             raise EventError(f"stream data: {refusal}") from refusal
 
 
@@ -144,8 +144,8 @@ def decode(payload: bytes) -> Event:
     Fields that no event has are passed over: a later version may have written them.
     """
     if payload.startswith(_STREAM_HEAD) and payload.endswith(b"}"):
-        data = payload[len(_STREAM_HEAD) : -1].strip(_json.WHITE_SPACE)
-        if _json.is_json(data):
+        data = payload[len(_STREAM_HEAD) : -1].strip(grammar.WHITE_SPACE)
+        if grammar.is_json(data):
             return Stream(data)
     try:
         return _decode_plain(payload)
@@ -186,8 +186,8 @@ def _checked_data(event: Stream) -> bytes:
     data = event.data
     if not isinstance(data, bytes):
         raise EventError(f"stream.data must be bytes, not {data!r:.200}")
-    data = data.strip(_json.WHITE_SPACE)
-    fault = _json.fault(data)
+    data = data.strip(grammar.WHITE_SPACE)
+    fault = grammar.fault(data)
     if fault is not None:
         raise EventError(f"stream data: {fault}: {data[:200]!r}")
     return data
@@ -196,10 +196,10 @@ def _checked_data(event: Stream) -> bytes:
 def _decode_stream(payload: bytes, complaint: str) -> Stream:
     """The stream event in a payload that msgspec cannot read; it also words the refusal."""
     try:
-        fields = dict(_json.members(payload))
-    except _json.NotJson as refusal:
+        fields = dict(grammar.members(payload))
+    except grammar.NotJson as refusal:
         raise EventError(f"not an event: {refusal}") from refusal
-    if _json.value(fields.get("kind", b"null")) != "stream":
+    if grammar.value(fields.get("kind", b"null")) != "stream":
         raise EventError(f"not an event: {complaint}")
     if "data" not in fields:
         raise EventError("not an event: a stream event without data")
@@ -208,8 +208,8 @@ def _decode_stream(payload: bytes, complaint: str) -> Stream:
 
 def _check_fields(payload: bytes, event: Event) -> None:
     try:
-        names = [name for name, _ in _json.members(payload)]
-    except _json.NotJson as refusal:
+        names = [name for name, _ in grammar.members(payload)]
+    except grammar.NotJson as refusal:
         raise EventError(f"not an event: {refusal}") from refusal
     allowed = ("kind", *type(event).__struct_encode_fields__)
     for name in names:

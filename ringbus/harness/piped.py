@@ -6,7 +6,7 @@ import time
 from typing import BinaryIO
 
 from ringbus._signals import Signals
-from ringbus._streams import LINGER_SECONDS, Publisher, Pump, Stream, widen
+from ringbus.harness.streams import LINGER_SECONDS, Publisher, Pump, Stream, widen
 
 
 class _Stopped(Exception):

@@ -9,7 +9,7 @@ from ringbus._native import Record
 from ringbus.errors import Lapped, RingUnlinked
 from ringbus.events import Gap
 from ringbus.history import Row
-from ringbus.subscriber import Subscriber
+from ringbus.ring.subscriber import Subscriber
 
 MOST_RECORDS = 5000
 MOST_BYTES = 8 << 20

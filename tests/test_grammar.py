@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ringbus import _json
-from ringbus._json import NotJson, fault, is_json, members, value
+from ringbus.events import grammar
+from ringbus.events.grammar import NotJson, fault, is_json, members, value
 
 JSON = [
     b"null",
@@ -115,25 +115,25 @@ def test_json_is_accepted(data: bytes) -> None:
 @pytest.mark.parametrize("data", NOT_JSON)
 def test_what_is_not_json_is_refused(data: bytes) -> None:
     """Whatever the grammar does not have is refused."""
-    assert fault(data) == _json.NOT_JSON
+    assert fault(data) == grammar.NOT_JSON
 
 
 @pytest.mark.parametrize("data", NOT_UTF8)
 def test_what_is_not_utf8_is_not_json(data: bytes) -> None:
     """Bytes that are not UTF-8 are refused even where the grammar fits, and the reason says so."""
-    assert fault(data) == _json.NOT_UTF8
+    assert fault(data) == grammar.NOT_UTF8
 
 
 @pytest.mark.parametrize("data", JSON)
 def test_scanner_accepts_json_without_msgspec(data: bytes) -> None:
     """The scanner alone accepts all JSON, so that it can overrule any refusal of msgspec."""
-    assert _json._scan_fault(data) is None
+    assert grammar._scan_fault(data) is None
 
 
 @pytest.mark.parametrize("data", NOT_JSON)
 def test_scanner_refuses_without_msgspec(data: bytes) -> None:
     """The scanner alone refuses all that is not JSON."""
-    assert _json._scan_fault(data) == _json.NOT_JSON
+    assert grammar._scan_fault(data) == grammar.NOT_JSON
 
 
 # --- depth --------------------------------------------------------------------------------
@@ -183,14 +183,14 @@ def test_nesting_is_limited_to_a_thousand(nest: Callable[[int], bytes], limit: i
     """1,000 levels are JSON and 1,001 are not, whatever the recursion limit of the process."""
     with recursion_limit(limit):
         assert fault(nest(1000)) is None
-        assert fault(nest(1001)) == _json.TOO_DEEP
+        assert fault(nest(1001)) == grammar.TOO_DEEP
 
 
 @pytest.mark.parametrize("nest", NESTS)
 def test_verdict_does_not_depend_on_the_callers_stack(nest: Callable[[int], bytes]) -> None:
     """A caller that has nearly used up its stack gets the same answers."""
     assert from_deep_in_the_stack(lambda: fault(nest(1000))) is None
-    assert from_deep_in_the_stack(lambda: fault(nest(1001))) == _json.TOO_DEEP
+    assert from_deep_in_the_stack(lambda: fault(nest(1001))) == grammar.TOO_DEEP
     assert from_deep_in_the_stack(lambda: value(b'{"a":[[1]]}')) == {"a": [[1]]}
 
 
@@ -211,8 +211,8 @@ def test_wide_is_not_deep(data: bytes, limit: int) -> None:
 
 def test_endless_nesting_is_refused_early() -> None:
     """A megabyte of open brackets neither overflows a stack nor takes memory for each."""
-    assert fault(b"[" * 1_000_000) == _json.TOO_DEEP
-    assert fault(b'{"a":' * 200_000) == _json.TOO_DEEP
+    assert fault(b"[" * 1_000_000) == grammar.TOO_DEEP
+    assert fault(b'{"a":' * 200_000) == grammar.TOO_DEEP
 
 
 # --- values -------------------------------------------------------------------------------
@@ -334,8 +334,8 @@ def test_all_readers_agree(data: bytes) -> None:
     """The rule, the scanner alone and the standard library say the same of any bytes."""
     expected = standard_library_says(data)
     assert is_json(data) == expected
-    if _json.is_utf8(data):
-        assert (_json._scan_fault(data) is None) == expected
+    if grammar.is_utf8(data):
+        assert (grammar._scan_fault(data) is None) == expected
 
 
 @settings(deadline=None, max_examples=300)
@@ -345,7 +345,7 @@ def test_built_values_agree(data: bytes) -> None:
     if not is_json(data):
         return
     expected = json.loads(data)
-    assert repr(_json._build(data)) == repr(expected)
+    assert repr(grammar._build(data)) == repr(expected)
     assert value(data) == expected
 
 

@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias
 
 import apsw
 
-from ringbus import _original
-from ringbus._schema import MAX_ID, ORIGINAL_EPOCH
 from ringbus.errors import EventError
 from ringbus.events import Envelope, Gap, Position, decode
+from ringbus.history import original
+from ringbus.history.schema import MAX_ID, ORIGINAL_EPOCH
 
 _PAGE_BYTES = 16 << 20
 
@@ -170,7 +170,7 @@ class Reading:
         self, place: Place, row_id: int, ts_ns: int, kind: str, payload: bytes | None
     ) -> Envelope | None:
         if place.epoch == ORIGINAL_EPOCH:
-            payload = _original.shown(kind, payload)
+            payload = original.shown(kind, payload)
         try:
             if payload is None:
                 raise EventError("no payload")

@@ -21,14 +21,14 @@ from enum import Enum
 from pathlib import Path
 
 from ringbus import settings
-from ringbus._batch import Batch, read_batch
 from ringbus._native import lib
-from ringbus._writer_lock import WriterLock
 from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
 from ringbus.events import Gap
 from ringbus.history import History
+from ringbus.persister.batch import Batch, read_batch
+from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
-from ringbus.subscriber import Subscriber
+from ringbus.ring.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class AgentPersister:
             if outcome is not None:
                 return outcome
             self._sweep(history)
-            if batch and batch.size < ring.size // CALM_PART:
+            if batch and not batch.is_full and batch.size < ring.size // CALM_PART:
                 self._stop.wait(CALM)
 
     def _missed_before(self, ring: Ring, gate: Subscriber) -> Batch:

@@ -31,12 +31,12 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import apsw
 
-from ringbus import _retention, _schema, _writing
-from ringbus._reading import Page, Reading, find_place
-from ringbus._retention import lines_folder
-from ringbus._writing import Row
 from ringbus.errors import HistoryError
 from ringbus.events import Envelope, Gap, Position
+from ringbus.history import schema, sweeps, writing
+from ringbus.history.reading import Page, Reading, find_place
+from ringbus.history.sweeps import lines_folder
+from ringbus.history.writing import Row
 from ringbus.settings import Retention
 
 __all__ = ["History", "Page", "Row", "lines_folder"]
@@ -101,15 +101,15 @@ class History:
         path = Path(path).absolute()
         with _reported(path):
             if write:
-                db = _schema.open_writer(path, create=create is not False)
+                db = schema.open_writer(path, create=create is not False)
             else:
-                db = _schema.open_reader(path)
+                db = schema.open_reader(path)
             try:
                 if write:
-                    _schema.prepare(db, agent)
-                elif _schema.is_outdated(db):
+                    schema.prepare(db, agent)
+                elif schema.is_outdated(db):
                     _update(path, db)
-                _schema.check_agent(db, agent)
+                schema.check_agent(db, agent)
                 return cls(path, db, agent)
             except BaseException:
                 db.close()
@@ -124,9 +124,9 @@ class History:
         A new epoch gets ids above all that were ever used. Earlier ones that did not end
         cleanly get their gap `ring-lost`.
         """
-        _writing.check_epoch(epoch)
+        writing.check_epoch(epoch)
         with self._lasting_transaction():
-            return _writing.begin(self._db, epoch)
+            return writing.begin(self._db, epoch)
 
     @_checked
     def append(
@@ -137,10 +137,10 @@ class History:
         `next_seq` is one past the last record that was looked at: transient ones have no row.
         A record that is no event is stored as a note of its bytes.
         """
-        with _schema.transaction(self._db):
-            stored = _writing.store(self._db, epoch, rows)
-            _writing.advance(self._db, epoch, next_seq)
-            _writing.record_gaps(self._db, gaps)
+        with schema.transaction(self._db):
+            stored = writing.store(self._db, epoch, rows)
+            writing.advance(self._db, epoch, next_seq)
+            writing.record_gaps(self._db, gaps)
         self._check_same()
         if self._rows is not None:
             self._rows += stored
@@ -159,8 +159,8 @@ class History:
         it. Returns how many went; as many as `budget_rows` means that there may be more.
         """
         rows = self._count_for(retention.rows)
-        with _schema.transaction(self._db):
-            chosen = _retention.choose(
+        with schema.transaction(self._db):
+            chosen = sweeps.choose(
                 self._db,
                 retention,
                 now_ns=now_ns,
@@ -170,10 +170,10 @@ class History:
             )
             if chosen.last is None:
                 return 0
-            deleted = _retention.delete(self._db, chosen.last)
+            deleted = sweeps.delete(self._db, chosen.last)
         if self._rows is not None:
             self._rows -= deleted
-        _retention.remove(chosen.files)
+        sweeps.remove(chosen.files)
         return deleted
 
     # --- reading --------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class History:
         are very long. Raises `KeyError` if no such epoch was ever stored.
         """
         _check_limit(limit)
-        with _schema.transaction(self._db, "DEFERRED"):
+        with schema.transaction(self._db, "DEFERRED"):
             return self._reading.read(start, limit)
 
     @_checked
@@ -196,7 +196,7 @@ class History:
         Raises `KeyError` if no such epoch was ever stored.
         """
         _check_limit(limit)
-        with _schema.transaction(self._db, "DEFERRED"):
+        with schema.transaction(self._db, "DEFERRED"):
             return self._reading.page(before, limit)
 
     @_checked
@@ -223,7 +223,7 @@ class History:
     @_checked
     def size_bytes(self) -> int:
         """Bytes that the events take, long lines in files of their own included."""
-        return _retention.database_bytes(self._db) + _retention.lines_bytes(lines_folder(self.path))
+        return sweeps.database_bytes(self._db) + sweeps.lines_bytes(lines_folder(self.path))
 
     @_checked
     def last_ts_ns(self) -> int | None:
@@ -282,12 +282,12 @@ class History:
 
     @contextmanager
     def _lasting_transaction(self) -> Iterator[None]:
-        _schema.sync_at_commits(self._db)
+        schema.sync_at_commits(self._db)
         try:
-            with _schema.transaction(self._db):
+            with schema.transaction(self._db):
                 yield
         finally:
-            _schema.sync_at_checkpoints(self._db)
+            schema.sync_at_checkpoints(self._db)
 
     def _count_for(self, limit: int) -> int:
         """How many rows there are, or at most are where even that is no more than `limit`.
@@ -311,11 +311,11 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _update(path: Path, reader: apsw.Connection) -> None:
     """Bring a file of the original schema up to this version for somebody who only reads."""
-    if _schema.is_empty(reader):
+    if schema.is_empty(reader):
         raise HistoryError(f"{path}: nothing was stored in it yet")
-    writer = _schema.open_writer(path, create=False)
+    writer = schema.open_writer(path, create=False)
     try:
-        _schema.prepare(writer, None)
+        schema.prepare(writer, None)
     finally:
         writer.close()
 

@@ -1,8 +1,8 @@
 """Events: the four kinds, the lines they are made of, and the places they stand at.
 
-The kinds and their payloads are in `_payload.py`, the rule that says what is JSON in
-`_json.py`; this module is the face of both. People and programs see an event with its place
-put in front of its JSON:
+The kinds and their payloads are in `payload.py`, the rule that says what is JSON in `grammar.py`;
+this module is the face of both. People and programs see an event with its place put in front of
+its JSON:
 
     {"epoch":"9f3c2b1a00d1e2f3","seq":41,"ts_ns":1763790000123456789,"kind":"note","text":"hi"}
 """
@@ -15,9 +15,10 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct, field
 
-from ringbus import _json
-from ringbus._json import is_json
-from ringbus._payload import (
+from ringbus.errors import EventError
+from ringbus.events import grammar
+from ringbus.events.grammar import is_json
+from ringbus.events.payload import (
     KINDS,
     Event,
     Note,
@@ -32,7 +33,6 @@ from ringbus._payload import (
     record_payload,
     stream_payload,
 )
-from ringbus.errors import EventError
 
 __all__ = [
     "KINDS",
@@ -71,10 +71,10 @@ def line_event(line: bytes, source: Source = "stdout") -> Stream | Note:
     From stdout JSON becomes a stream event, white space around it dropped; any other line,
     and every line of another source, becomes a note of exactly that text.
     """
-    data = line.strip(_json.WHITE_SPACE)
+    data = line.strip(grammar.WHITE_SPACE)
     reason = None
     if source == "stdout":
-        reason = _json.fault(data) if data else "blank line"
+        reason = grammar.fault(data) if data else "blank line"
         if reason is None:
             return Stream(data)
     if not data:
@@ -82,7 +82,7 @@ def line_event(line: bytes, source: Source = "stdout") -> Stream | Note:
     try:
         return Note(line.decode(), source, reason)
     except UnicodeDecodeError:
-        return bytes_note(line, source, _json.NOT_UTF8)
+        return bytes_note(line, source, grammar.NOT_UTF8)
 
 
 class _Type(Struct):
@@ -111,10 +111,10 @@ def is_partial(data: bytes) -> bool:
 
 def _look_for_type(data: bytes) -> _Type:
     try:
-        fields = dict(_json.members(data))
-    except _json.NotJson:
+        fields = dict(grammar.members(data))
+    except grammar.NotJson:
         return _Type()
-    return _Type(*(_json.value(fields.get(name, b"null")) for name in ("type", "subtype")))
+    return _Type(*(grammar.value(fields.get(name, b"null")) for name in ("type", "subtype")))
 
 
 # --- events in their place ----------------------------------------------------------------

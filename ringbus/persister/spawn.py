@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from ringbus._writer_lock import lock_path
+from ringbus.persister.writer_lock import lock_path
 
 START_SECONDS = 1.0
 

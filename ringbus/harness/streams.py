@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ringbus._console import warn
-from ringbus._lines import LineSplitter, LongLine, keep_line
 from ringbus.bus import Bus
 from ringbus.errors import BackPressure, RecordTooLarge, RingbusError
 from ringbus.events import Event, Note, Source, TurnEnd, TurnStart
+from ringbus.harness.lines import LineSplitter, LongLine, keep_line
 from ringbus.history import lines_folder
 
 PIECE = 256 << 10

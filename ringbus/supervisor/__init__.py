@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ringbus._console import warn
-from ringbus._service import Service, WebService, persister_service
 from ringbus._signals import Signals, signal_name
+from ringbus.supervisor.service import Service, WebService, persister_service
 
 STOP_SECONDS = 5.0
 

@@ -15,9 +15,9 @@ from typing import Literal, Self
 
 from ringbus import _native, errors, settings
 from ringbus._native import CData, ffi, lib
-from ringbus.stalls import EmitReport, Stall, warn_pushed
-from ringbus.stats import GateStats, RingStats, read_gates, read_stats, take_stats
-from ringbus.subscriber import Subscriber
+from ringbus.ring.stalls import EmitReport, Stall, warn_pushed
+from ringbus.ring.stats import GateStats, RingStats, read_gates, read_stats, take_stats
+from ringbus.ring.subscriber import Subscriber
 
 HISTORY_GATE = "history"  # the gate of an agent's persister
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import apsw
 
-from ringbus._reading import find_place
-from ringbus._schema import MAX_ID, ORIGINAL_EPOCH
 from ringbus.errors import HistoryError
 from ringbus.events import KINDS, Gap, record_payload
+from ringbus.history.reading import find_place
+from ringbus.history.schema import MAX_ID, ORIGINAL_EPOCH
 
 Row: TypeAlias = tuple[int, int, int, bytes]
 """seq, wall clock in ns since 1970, kind code, payload."""

@@ -10,13 +10,13 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 from ringbus._console import warn
-from ringbus._piped import PipedTurn
-from ringbus._program import Program
 from ringbus._signals import Signals, signal_name
-from ringbus._streams import Publisher
 from ringbus.bus import Bus
 from ringbus.errors import RingbusError
 from ringbus.events import Note, TurnEnd
+from ringbus.harness.piped import PipedTurn
+from ringbus.harness.program import Program
+from ringbus.harness.streams import Publisher
 
 STORE_SECONDS = 5.0
 

@@ -15,8 +15,8 @@ from typing import IO
 
 from ringbus._console import warn
 from ringbus._signals import Signals, signal_name
-from ringbus._streams import LINGER_SECONDS, PIECE, Publisher, Pump, Stream, widen
 from ringbus.events import Source
+from ringbus.harness.streams import LINGER_SECONDS, PIECE, Publisher, Pump, Stream, widen
 
 TERM_SECONDS = 5.0
 POLL_SECONDS = 0.05
