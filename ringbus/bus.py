@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from ringbus import settings
+from ringbus._closing import Closing
 from ringbus._native import lib
 from ringbus.agents import named_database
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingForked, RingUnlinked
@@ -52,7 +52,7 @@ Topic: TypeAlias = Literal["history", "stall"]
 """What a Bus warns of, each once."""
 
 
-class Bus:
+class Bus(Closing):
     """Opens or creates the agent's ring and, with `persister="auto"`, sees to it that it is stored.
 
     `size` and `policy` default to RINGBUS_SIZE and RINGBUS_POLICY (`block`). The history is the
@@ -273,22 +273,11 @@ class Bus:
         """Ends it; again is fine."""
         self._ring.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<Bus {self.name!r} epoch={self.epoch}>"
 
 
-class Live:
+class Live(Closing):
     """Envelopes of what is emitted from now on; iterating waits for more.
 
     A reader that was overtaken goes on; `missed` counts what it lost.
@@ -331,14 +320,3 @@ class Live:
     def close(self) -> None:
         """Ends it; again is fine."""
         self._subscriber.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

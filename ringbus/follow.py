@@ -17,9 +17,9 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
+from ringbus._closing import Closing
 from ringbus._native import Record
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingUnlinked
 from ringbus.events import Envelope, Gap, Position, Reset, format_position
@@ -41,7 +41,7 @@ PATIENCE = 5.0  # seconds for a persister to store the rest of a removed ring
 SLACK = 16  # part of the ring that a follower leaves when nothing keeps it from being lapped
 
 
-class Follow:
+class Follow(Closing):
     """Everything of an agent from a point on: `Envelope`s, `Gap`s in place, `Reset` at most once.
 
     Starts after the position `after`; else with the newest `last` events; else, if `live`, with
@@ -347,14 +347,3 @@ class Follow:
         while not self._ahead:
             self._ahead.extend(await asyncio.to_thread(self.read, SLICE))
         return self._ahead.popleft()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
 
+from ringbus._closing import Closing
 from ringbus.errors import HistoryError
 from ringbus.events import Envelope, Gap, Position
 from ringbus.history import schema, sweeps, writing
@@ -67,7 +67,7 @@ def _checked(
     return call
 
 
-class History:
+class History(Closing):
     """Opened by `History.open()`; closed by `close()` or `with`."""
 
     def __init__(self, path: Path, db: apsw.Connection, agent: str) -> None:
@@ -245,17 +245,6 @@ class History:
         if os.getpid() == self._pid:
             with _reported(self.path):
                 self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = " closed" if self._closed else ""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal, Self
 
 from ringbus import _native, errors, settings
+from ringbus._closing import Closing
 from ringbus._native import CData, ffi, lib
 from ringbus.ring.stalls import EmitReport, Stall, warn_pushed
 from ringbus.ring.stats import GateStats, RingStats, read_gates, read_stats, take_stats
@@ -43,7 +43,7 @@ class Database:
     inode: int
 
 
-class Ring:
+class Ring(Closing):
     """A handle on a ring: `emit()` into it, `subscribe()` to it.
 
     Get one from `create()`, `open()` or `open_or_create()`. `policy` says what `emit()` does when a
@@ -283,17 +283,6 @@ class Ring:
 
     def _check(self, status: int) -> None:
         _native.check(status, self.name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Ring {self.name!r} epoch={self.epoch} size={self.size}>"

@@ -7,16 +7,16 @@ they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 from typing import NoReturn, Self
 
 from ringbus import _native, errors
+from ringbus._closing import Closing
 from ringbus._native import CData, Record, ffi, lib
 
 AWAIT_SLICE = 0.5  # seconds; an abandoned `async for` leaves its thread that soon
 
 
-class Subscriber:
+class Subscriber(Closing):
     """A reading end at its own cursor. Iterating yields records and waits for more.
 
     A subscriber that was overtaken gets `Lapped` once, with the exact number `missed`, and goes on:
@@ -98,17 +98,6 @@ class Subscriber:
                 return records[0]
             # The thread waits and reads nothing: a record cannot be lost to a cancelled task.
             await asyncio.to_thread(self.wait, AWAIT_SLICE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         kind = f"gate {self.gate!r}" if self.gate else "subscriber"
