@@ -23,7 +23,7 @@ EXPECTED = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("example", "expected"), zip(EXAMPLES, EXPECTED, strict=True))
+@pytest.mark.parametrize(("example", "expected"), list(zip(EXAMPLES, EXPECTED, strict=True)))
 def test_example_runs(agent: Agent, example: str, expected: str) -> None:
     """Each example prints what a reader would expect of it."""
     for name in ("agent-7", "frames"):
