@@ -13,12 +13,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Self
 
 import apsw
 import pytest
+from recordings import MISSING, recorded_files
 from storing import has_gate, persister_process, stored
 from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, ringbus, wait_until
 from webserver import Server, serving
@@ -37,31 +37,10 @@ MEBIBYTE = 1 << 20
 # --- recordings ---------------------------------------------------------------------------
 
 
-@cache
-def recordings() -> Path | None:
-    """The folder of recordings, None if there is none."""
-    named = os.environ.get("RINGBUS_RECORDINGS")
-    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "recordings"
-    return folder if folder.is_dir() else None
-
-
-def recorded_files() -> list[Path]:
-    """Every recording; what describes them apart."""
-    folder = recordings()
-    if folder is None:
-        return []
-    files = sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.txt"))
-    assert files, f"{folder} holds no recordings"
-    return files
-
-
 def needs_recordings(files: list[Path]) -> list[object]:
     """One case for each file; without any, one that is skipped and says why."""
-    missing = pytest.mark.skip(
-        reason="no recordings: set RINGBUS_RECORDINGS to a folder of .jsonl files"
-    )
     return [pytest.param(path, id=path.stem) for path in files] or [
-        pytest.param(None, marks=missing, id="none")
+        pytest.param(None, marks=pytest.mark.skip(reason=MISSING), id="none")
     ]
 
 
@@ -197,7 +176,6 @@ def server(state: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.recordings
 @pytest.mark.parametrize("path", needs_recordings(recorded_files()))
 def test_recording_survives_unchanged(path: Path, state: Path, server: Server) -> None:
     """Follower, browser and history agree: each JSON line's bytes, each other line in a note.

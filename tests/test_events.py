@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import MISSING, recorded_files
 
 from ringbus.errors import EventError
 from ringbus.events import (
@@ -317,14 +317,11 @@ def test_no_byte_of_a_line_is_lost(line: bytes) -> None:
 
 
 def recorded_lines() -> Iterator[bytes]:
-    folder = os.environ.get("RINGBUS_RECORDINGS")
-    if not folder:
-        pytest.skip("RINGBUS_RECORDINGS names no folder")
-    for path in sorted(Path(folder).iterdir()):
+    for path in recorded_files():
         yield from path.read_bytes().split(b"\n")
 
 
-@pytest.mark.recordings
+@pytest.mark.skipif(not recorded_files(), reason=MISSING)
 def test_recorded_lines_survive() -> None:
     """Real lines of many agents come out as they went in."""
     for line in recorded_lines():

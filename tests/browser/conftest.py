@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 CHROMIUM = os.environ.get("CHROMIUM") or "/usr/bin/chromium"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The one browser of all tests."""
+    """The one browser of a module's tests.
+
+    It ends with them: playwright keeps an event loop in this thread, where asyncio wants its own.
+    """
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
