@@ -9,16 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from missing import go_without
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "tests/csrc/threads.c"
 COMPILER = shlex.split(os.environ.get("CC", "gcc"))
 FLAGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-Wconversion"]
 ONE_MAPPING = ["-DONE_MAPPING", "-Wl,--wrap=mmap,--wrap=munmap"]
-
-pytestmark = pytest.mark.skipif(
-    shutil.which(COMPILER[0]) is None, reason=f"there is no compiler {COMPILER[0]}"
-)
 
 
 def build(flags: list[str], sources: list[Path], program: Path) -> None:
@@ -65,8 +62,10 @@ def test_threads_over_one_ring(
     tmp_path: Path, ring_name: str, flags: list[str], records: int
 ) -> None:
     """Emitters, a gate and lossy subscribers: contents, order and counts are right."""
+    if shutil.which(COMPILER[0]) is None:
+        go_without(f"there is no compiler {COMPILER[0]}")
     if flags and not has_sanitizer(flags[:1], tmp_path):
-        pytest.skip(f"nothing that is built with {flags[0]} runs here")
+        go_without(f"nothing that is built with {flags[0]} runs here")
     program = tmp_path / "threads"
     build(flags, [PROGRAM, *core_sources()], program)
     run = subprocess.run(

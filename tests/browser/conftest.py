@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
+from missing import go_without
 from turns import Agent, fresh_agent
 from webserver import Server, serving
 
@@ -30,21 +31,15 @@ def browser() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _go_without("playwright is not installed: pip install 'ringbus[test]'")
+        go_without("playwright is not installed: pip install 'ringbus[test]'")
     if not Path(CHROMIUM).exists():
-        _go_without(f"there is no {CHROMIUM}: install chromium, or set CHROMIUM to its path")
+        go_without(f"there is no {CHROMIUM}: install chromium, or set CHROMIUM to its path")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         yield chromium
         chromium.close()
-
-
-def _go_without(reason: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(f"CI is set, so the pages have to be tested, but {reason}", pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture
