@@ -93,7 +93,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("read()[:-1]", "wrong records were delivered"),
+        ("read()[:-1]", "records were delivered"),  # none, where a read found only one
         ("read()[::-1]", "wrong records were delivered"),
         ("read() and []", "0 of 5000 records were delivered"),
     ],
