@@ -29,11 +29,13 @@ def browser() -> Iterator[Browser]:
     It ends with them: playwright keeps an event loop in this thread, where asyncio wants its own.
     """
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import expect, sync_playwright
     except ImportError:
         go_without("playwright is not installed: pip install 'ringbus[test]'")
     if not Path(CHROMIUM).exists():
         go_without(f"there is no {CHROMIUM}: install chromium, or set CHROMIUM to its path")
+    # Patience in milliseconds: a busy machine may draw thousands of rows slower than the usual five.
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
