@@ -14,7 +14,7 @@ C_SOURCES := $(wildcard csrc/*.c)
 BUILD_INPUTS := pyproject.toml setup.py ringbus/_build.py $(wildcard csrc/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench verify clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(VENV)/dev.stamp  ## style, types, and the C core with every warning an 
 
 bench: $(VENV)/demo.stamp  ## benchmarks (make bench ARGS='--json')
 	$(BIN)/python -m benchmarks $(ARGS)
+
+verify: $(VENV)/test.stamp  ## model, stepper, soak, fuzzers: half an hour (make verify DEEP=1: hours)
+	$(BIN)/python tests/verify.py --level $(if $(DEEP),deep,$(or $(LEVEL),full))
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist *.egg-info ringbus/_core*.so

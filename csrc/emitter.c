@@ -201,6 +201,10 @@ static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacl
         return RB_POISONED;
     }
     *t = rb_order_publish(segment, e->t, cell);
+    if (*t == 0) {
+        restore(e, chained);
+        return RB_CORRUPT;
+    }
     e->t = *t + 1;
     e->number++;
     settle_blocks(e, need, chained, *t);
@@ -334,7 +338,7 @@ static int open_lane(struct rb_emitter *e, int fd) {
     e->id = e->view.lane << 20 | (incarnation & 0xfffff);
     rb_pool_recover(segment); /* what the lane's last owner left, among others */
     e->t = rb_order_tail(segment);
-    return RB_OK;
+    return e->t <= RB_CURSOR_MASK ? RB_OK : RB_CORRUPT;
 }
 
 int rb_emitter_open(int fd, const char *path, uint32_t policy, uint64_t limit_ns,

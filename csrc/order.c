@@ -36,8 +36,12 @@ uint64_t rb_order_publish(struct rb_segment *segment, uint64_t t, uint64_t cell)
         }
         /* Somebody else has t. [hint:B] acquire; pairs with [hint:A] */
         if ((found & ~mask) >= (t & ~mask)) {
-            t = later(rb_slot_number(found, t & mask, mask) + 1,
-                      rb_load_acquire_64(&segment->hot->hint));
+            uint64_t next = later(rb_slot_number(found, t & mask, mask) + 1,
+                                  rb_load_acquire_64(&segment->hot->hint));
+            if (next <= t || next > RB_CURSOR_MASK) {
+                return 0; /* no number that a ring reaches: end, or we would try for ever */
+            }
+            t = next;
         }
     }
     if ((t + 1) % RB_HINT_STEP == 0) {

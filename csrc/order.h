@@ -5,7 +5,7 @@
 #include "segment.h"
 
 /* Gives the record at `cell` the next number, at least `t`, and returns it. The one moment at which
- * a record comes into being. */
+ * a record comes into being. 0: there is no next number, because the file is damaged. */
 uint64_t rb_order_publish(struct rb_segment *segment, uint64_t t, uint64_t cell);
 
 /* One past the newest record. */

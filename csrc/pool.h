@@ -24,8 +24,8 @@ struct rb_obstacle {
     uint64_t needed; /* the gate must pass this number */
 };
 
-/* Acquires one whole block; its FREE word before goes to *was. RB_OK, RB_BACK_PRESSURE or
- * RB_POOL_EXHAUSTED with *obstacle. */
+/* Acquires one whole block; its FREE word before goes to *was. RB_OK, RB_CORRUPT, or
+ * with *obstacle RB_BACK_PRESSURE or RB_POOL_EXHAUSTED. */
 int rb_pool_acquire(struct rb_segment *segment, struct rb_pool_view *view, uint32_t *block,
                     uint64_t *was, struct rb_obstacle *obstacle);
 

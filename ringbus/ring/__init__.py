@@ -70,8 +70,10 @@ class Ring(Closing):
         self._policy = policy
         self._limit = limit
         self._on_stall = on_stall
-        self._opening = threading.Lock()
+        # Re-entrant: signal handlers and finalisers emit and close, also amid our own opening.
+        self._opening = threading.RLock()
         self._emitter: object = None
+        self._closed = False
         self._handle = _native.attach(name, observer=observer)
         stats = self._stats()
         self.epoch = f"{stats.epoch:016x}"
@@ -170,9 +172,12 @@ class Ring(Closing):
             )
             report = EmitReport(self.name, self.max_payload, handle, self._on_stall)
             emitter = _native.Emitter(_native.address(handle), report)
-            self._emitter = handle
-            self.__dict__["emit"] = emitter.emit
-            self.__dict__["emit_many"] = emitter.emit_many
+            if "emit" in self.__dict__:
+                return  # one of those was faster: this emitter goes
+            # All at once: whoever sees one of them sees the others.
+            self.__dict__.update(_emitter=handle, emit=emitter.emit, emit_many=emitter.emit_many)
+            if self._closed:
+                lib.rb_emitter_close(handle)
 
     # Reading
 
@@ -277,6 +282,7 @@ class Ring(Closing):
         """Gives everything back; again is fine. A thread asleep in an emit gets `RingClosed`."""
         if lib.rb_ring_close(self._handle) == lib.RB_FORKED:
             return  # nothing here is the child's, and the lock may have been taken at the fork
+        self._closed = True
         with self._opening:
             if self._emitter is not None:
                 lib.rb_emitter_close(self._emitter)
