@@ -66,6 +66,13 @@ static void restore(struct rb_emitter *e, uint32_t count) {
     }
 }
 
+/* Somebody took this emitter for dead: what else is in hand goes back. */
+static int poison(struct rb_emitter *e, uint32_t chained) {
+    e->is_poisoned = true;
+    restore(e, chained);
+    return RB_POISONED;
+}
+
 static int acquire_chain(struct rb_emitter *e, uint32_t count, struct rb_obstacle *obstacle) {
     struct rb_segment *segment = &e->handle.segment;
     int status = RB_OK;
@@ -82,15 +89,16 @@ static int acquire_chain(struct rb_emitter *e, uint32_t count, struct rb_obstacl
             return status;
         }
     }
-    uint32_t before = e->block;
-    for (uint32_t i = 0; i < count; i++) {
-        if (before != RB_NONE) {
-            /* Relaxed: publishing orders it; garbage is caught by the reader's floor check. */
-            rb_store_relaxed_32(&segment->next[before], e->chain[i]);
-        }
-        before = e->chain[i];
-    }
     return RB_OK;
+}
+
+static bool is_ours(const struct rb_emitter *e, uint32_t block) {
+    return rb_load_relaxed_64(&e->handle.segment.words[block]) == e->view.owned;
+}
+
+static bool has_lane(const struct rb_emitter *e) {
+    const struct rb_lane *lane = &e->handle.segment.lanes[e->view.lane];
+    return rb_load_relaxed_32(&lane->incarnation) == rb_word_incarnation(e->view.owned);
 }
 
 /* *chained: how many blocks of e->chain the record needs besides the current one. */
@@ -101,6 +109,9 @@ static int make_room(struct rb_emitter *e, uint32_t need, uint32_t *chained,
     *chained = 0;
     if (need <= rest) {
         return RB_OK;
+    }
+    if (!has_lane(e) || (rest > 0 && !is_ours(e, e->block))) {
+        return poison(e, 0);
     }
     if (e->is_fresh && need <= g->block_size) {
         /* Go on where an emitter that left stopped, so that brief emitters do not eat the pool. */
@@ -122,12 +133,19 @@ static int make_room(struct rb_emitter *e, uint32_t need, uint32_t *chained,
 
 /* Write. */
 
-static bool is_ours(const struct rb_emitter *e, uint32_t block) {
-    return rb_load_relaxed_64(&e->handle.segment.words[block]) == e->view.owned;
-}
-
 static uint32_t begin_block(const struct rb_emitter *e) {
     return e->block != RB_NONE ? e->block : e->chain[0];
+}
+
+static void link_chain(struct rb_emitter *e, uint32_t count) {
+    uint32_t before = e->block;
+    for (uint32_t i = 0; i < count; i++) {
+        if (before != RB_NONE) {
+            /* Relaxed: publishing orders it; garbage is caught by the reader's floor check. */
+            rb_store_relaxed_32(&e->handle.segment.next[before], e->chain[i]);
+        }
+        before = e->chain[i];
+    }
 }
 
 static void write_record(struct rb_emitter *e, const rb_item *item) {
@@ -180,7 +198,6 @@ static void settle_blocks(struct rb_emitter *e, uint32_t need, uint32_t chained,
 static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacle *obstacle,
                     uint64_t *t) {
     struct rb_segment *segment = &e->handle.segment;
-    const uint32_t size = segment->geometry.block_size;
     uint32_t need = (uint32_t)rb_align(sizeof(struct rb_record_header) + item->length, RB_CELL);
     uint32_t chained;
     int status = make_room(e, need, &chained, obstacle);
@@ -188,17 +205,17 @@ static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacl
         return status;
     }
     uint32_t block = begin_block(e);
-    uint64_t cell = ((uint64_t)block * size + (e->block == RB_NONE ? 0 : e->offset)) / RB_CELL;
+    uint64_t at = (uint64_t)block << segment->block_shift;
+    uint64_t cell = (at + (e->block == RB_NONE ? 0 : e->offset)) / RB_CELL;
     /* Looked at before writing and before publishing: the last guard should anybody have taken us
      * for dead. */
     if (!is_ours(e, block)) {
-        e->is_poisoned = true;
-        return RB_POISONED;
+        return poison(e, chained);
     }
+    link_chain(e, chained);
     write_record(e, item);
     if (!is_ours(e, block)) {
-        e->is_poisoned = true;
-        return RB_POISONED;
+        return poison(e, chained);
     }
     *t = rb_order_publish(segment, e->t, cell);
     if (*t == 0) {
@@ -221,9 +238,6 @@ static uint64_t read_clock(struct rb_emitter *e) {
 }
 
 static int check_usable(struct rb_emitter *e, uint64_t now_ns) {
-    if (e->is_poisoned) {
-        return RB_POISONED;
-    }
     if (rb_segment_is_marked_unlinked(&e->handle.segment)) {
         return RB_UNLINKED;
     }
@@ -240,14 +254,14 @@ static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, 
     const uint64_t start = e->handle.segment.geometry.cell_count;
     struct rb_obstacle obstacle;
     int status = check_usable(e, read_clock(e));
-    while (status == RB_OK && *published < count && !e->is_poisoned) {
+    while (status == RB_OK && *published < count) {
         const rb_item *item = &items[*published];
         uint64_t t;
         if (item->length > rb_segment_max_payload(&e->handle.segment)) {
             status = RB_TOO_LARGE;
             break;
         }
-        status = emit_one(e, item, &obstacle, &t);
+        status = e->is_poisoned ? RB_POISONED : emit_one(e, item, &obstacle, &t);
         if (status == RB_OK) {
             *last = t - start;
             if ((*published)++ == 0) {
@@ -257,9 +271,6 @@ static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, 
         } else if (status == RB_BACK_PRESSURE || status == RB_POOL_EXHAUSTED) {
             status = rb_stall_overcome(&e->handle.segment, &e->patience, &obstacle, stall);
         }
-    }
-    if (e->is_poisoned && status == RB_OK && *published < count) {
-        status = RB_POISONED;
     }
     rb_wake(&e->handle.segment.hot->sleep);
     return status;
@@ -312,11 +323,10 @@ int rb_emitter_gate_name(rb_emitter *e, uint32_t gate, char name[64]) {
     if (status != RB_OK) {
         return status;
     }
+    name[0] = '\0';
     if (gate < e->handle.segment.geometry.gate_count) {
         memcpy(name, e->handle.segment.gates[gate].name, RB_GATE_NAME);
         name[RB_GATE_NAME - 1] = '\0';
-    } else {
-        name[0] = '\0';
     }
     rb_handle_leave(&e->handle);
     return RB_OK;

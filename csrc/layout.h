@@ -64,6 +64,7 @@ struct rb_header {
     uint32_t cell_count;
     uint32_t lane_count;
     uint32_t gate_count;
+    uint32_t unused; /* 0: no byte of the file is left to chance */
 };
 
 struct rb_hot {

@@ -6,6 +6,9 @@
  * ThreadSanitizer knows memory by its address, and each handle has a mapping of its own. With
  * ONE_MAPPING and the linker's --wrap=mmap,--wrap=munmap they all share the first one, so that it
  * sees who touches what. Their locks then live with the descriptors, which stay open to the end.
+ *
+ * With ONLY_GATES all three subscribers are gates. Then no byte is read while it is overwritten, and
+ * plain copies are in order if the ordered accesses are.
  */
 #define _GNU_SOURCE
 #include "ring.h"
@@ -20,6 +23,7 @@
 #include <unistd.h>
 
 enum { EMITTERS = 3, READERS = 3, LARGEST = 6000, CAPACITY = 1 << 16 };
+static const char *const GATES[READERS] = {"gate", "second", "third"};
 static const uint64_t LIMIT_NS = UINT64_C(300000000000);
 
 static const char *path;
@@ -226,10 +230,13 @@ int main(int argc, char **argv) {
     REQUIRE(rb_ring_create(path, CAPACITY) == RB_OK);
 
     struct reading reading[READERS] = {{.is_gate = true}};
+#ifdef ONLY_GATES
+    reading[1].is_gate = reading[2].is_gate = true;
+#endif
     pthread_t readers[READERS];
     for (int i = 0; i < READERS; i++) {
         reading[i].total = records * EMITTERS;
-        reading[i].subscriber = subscribe(reading[i].is_gate ? "gate" : NULL);
+        reading[i].subscriber = subscribe(reading[i].is_gate ? GATES[i] : NULL);
     }
     rb_emitter *handles[EMITTERS] = {open_emitter(), open_emitter(), open_emitter()};
     struct emitting emitting[EMITTERS + 1] = {

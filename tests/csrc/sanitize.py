@@ -1,0 +1,345 @@
+"""Runs the C programs of this folder plain and under the compilers' sanitizers.
+
+    python tests/csrc/sanitize.py [--level ci|full|deep]
+
+Copies of the core with a seeded defect are built as well; each must be reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from csrc.builds import (
+    CORE,
+    Defect,
+    MissingError,
+    Tally,
+    build,
+    need,
+    run_checker,
+    seed,
+)
+
+HERE = Path(__file__).resolve().parent
+DEADLINE_S = 1200
+DEEP_S = 1100
+JOBS = 2
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of this folder; it takes a ring's path and, if it has an amount, that."""
+
+    sources: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    amounts: bool = True
+
+
+@dataclass(frozen=True)
+class Sanitizer:
+    """How to build, and what is written when something is found."""
+
+    compiler: str
+    flags: tuple[str, ...]
+
+
+THREADS = Program(("threads.c",))
+FALSE_DEATH = Program(
+    ("false_death.c", "ledger.c"),
+    ("-Wl,--wrap=rb_lane_is_dead,--wrap=rb_pool_acquire,--wrap=rb_order_publish",),
+    amounts=False,
+)
+PROBERS = Program(("probers.c",))
+
+PLAIN = Sanitizer("gcc", ("-O2",))
+ADDRESS = Sanitizer("gcc", ("-O2", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"))
+MEMORY = Sanitizer("clang", ("-O1", "-fsanitize=memory", "-fno-sanitize-recover=all"))
+# The compiler says that this sanitizer knows no fences.
+ONE_MAPPING = ("-Wno-tsan", "-DONE_MAPPING", "-Wl,--wrap=mmap,--wrap=munmap")
+THREAD = Sanitizer("gcc", ("-O2", "-fsanitize=thread", *ONE_MAPPING))
+# As in production the copies are plain; legitimate where all subscribers are gates.
+THREAD_GATES = Sanitizer("gcc", (*THREAD.flags, "-U__SANITIZE_THREAD__", "-DONLY_GATES"))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One program under one sanitizer; `amount` is for level full."""
+
+    name: str
+    program: Program
+    sanitizer: Sanitizer
+    amount: int = 0
+
+
+TRIALS = [
+    Trial("threads, plain", THREADS, PLAIN, 60_000),
+    Trial("threads, address and undefined behaviour", THREADS, ADDRESS, 20_000),
+    Trial("threads, memory", THREADS, MEMORY, 10_000),
+    Trial("threads, races", THREADS, THREAD, 8_000),
+    Trial("threads, races, plain copies behind gates", THREADS, THREAD_GATES, 8_000),
+    Trial("false death, plain", FALSE_DEATH, PLAIN),
+    Trial("false death, address and undefined behaviour", FALSE_DEATH, ADDRESS),
+    Trial("probers, plain", PROBERS, PLAIN, 1_000),
+    Trial("probers, address and undefined behaviour", PROBERS, ADDRESS, 250),
+]
+AT_CI = 4  # the part of the amount that ci does: one in so many
+
+READ_A = (
+    "    /* [read:A] acquire; pairs with [publish:A]: the record's bytes are there */\n"
+    "    uint64_t found = "
+)
+PUBLISH_A = "rb_cas_seq_cst_64(slot, &found, (t & ~mask) | cell)"
+MOVE_A = "rb_cas_seq_cst_64(&slot->word, &found, desired)"
+
+
+def relaxed_swap(place: str, desired: str) -> str:
+    return (
+        f"__atomic_compare_exchange_n({place}, &found, {desired}, false, "
+        "__ATOMIC_RELAXED, __ATOMIC_RELAXED)"
+    )
+
+
+# Each with the trial that must find it, and how much that takes.
+DEFECTS: list[tuple[Defect, Trial, int]] = [
+    (
+        Defect(
+            "[read:A] relaxed",
+            (
+                (
+                    "subscriber.c",
+                    f"{READ_A}rb_load_acquire_64(",
+                    f"{READ_A}rb_load_relaxed_64(",
+                ),
+            ),
+        ),
+        TRIALS[4],
+        4_000,
+    ),
+    (
+        Defect(
+            "publish with a plain store",
+            (("order.c", PUBLISH_A, "(*slot = (t & ~mask) | cell, true)"),),
+        ),
+        TRIALS[3],
+        4_000,
+    ),
+    (
+        Defect(
+            "[publish:A] relaxed",
+            (("order.c", PUBLISH_A, relaxed_swap("slot", "(t & ~mask) | cell")),),
+        ),
+        TRIALS[4],
+        4_000,
+    ),
+    (
+        Defect("[move:A] relaxed", (("gate.c", MOVE_A, relaxed_swap("&slot->word", "desired")),)),
+        TRIALS[4],
+        4_000,
+    ),
+    (
+        Defect(
+            "[smallest:A] relaxed",
+            (
+                (
+                    "gate.c",
+                    "rb_load_seq_cst_64(&segment->gates[i].word)",
+                    "rb_load_relaxed_64(&segment->gates[i].word)",
+                ),
+            ),
+        ),
+        TRIALS[4],
+        4_000,
+    ),
+    (
+        Defect(
+            "a chain is one block too short",
+            (("emitter.c", "chain[MAX_CHAIN]", "chain[4]"),),
+        ),
+        TRIALS[1],
+        2_000,
+    ),
+    (
+        Defect(
+            "links are stored before the last look at the block",
+            (
+                ("emitter.c", "    link_chain(e, chained);\n", ""),
+                (
+                    "emitter.c",
+                    "    uint32_t block = begin_block(e);\n",
+                    "    link_chain(e, chained);\n    uint32_t block = begin_block(e);\n",
+                ),
+                (
+                    "emitter.c",
+                    "!has_lane(e) || (rest > 0 && !is_ours(e, e->block))",
+                    "!has_lane(e)",
+                ),
+            ),
+        ),
+        TRIALS[5],
+        0,
+    ),
+    (
+        Defect(
+            "an emitter does not look before it publishes",
+            (
+                (
+                    "emitter.c",
+                    "    write_record(e, item);\n    if (!is_ours(e, block)) {",
+                    "    write_record(e, item);\n    if (e->is_poisoned) {",
+                ),
+            ),
+        ),
+        TRIALS[5],
+        0,
+    ),
+    (
+        Defect(
+            "probing takes the lock",
+            (
+                (
+                    "lane.c",
+                    (
+                        "byte_lock(F_WRLCK, byte);\n"
+                        "    if (fcntl(probe, F_OFD_GETLK, &lock) != 0) {\n"
+                        "        return -errno;\n    }\n"
+                    ),
+                    "byte_lock(F_RDLCK, byte);\n",
+                ),
+                (
+                    "lane.c",
+                    "*held = lock.l_type != F_UNLCK;",
+                    "*held = fcntl(probe, F_OFD_SETLK, &lock) != 0;",
+                ),
+            ),
+        ),
+        TRIALS[7],
+        400,
+    ),
+]
+DEFECTS_AT_CI = 2
+
+
+def compiler_of(sanitizer: Sanitizer) -> list[str]:
+    if sanitizer.compiler == "clang":
+        return [need("clang", "clang")]
+    command = shlex.split(os.environ.get("CC", "gcc"))
+    need(command[0], "gcc")
+    return command
+
+
+def require_sanitizer(sanitizer: Sanitizer, folder: Path) -> None:
+    """The compiler has it, and what it builds starts on this machine."""
+    flags = [flag for flag in sanitizer.flags if flag.startswith("-fsanitize")]
+    source, program = folder / "empty.c", folder / "empty"
+    source.write_text("int main(void) { return 0; }\n")
+    command = [*compiler_of(sanitizer), *flags, source, "-o", program]
+    built = subprocess.run(command, capture_output=True, check=False)
+    if built.returncode != 0 or subprocess.run([program], check=False).returncode != 0:
+        packages = "gcc libasan8 libtsan2" if sanitizer.compiler == "gcc" else "libclang-rt-14-dev"
+        raise MissingError(
+            f"nothing that {sanitizer.compiler} builds with {' '.join(flags)} runs here "
+            f"(Debian: apt install {packages})"
+        )
+
+
+def build_trial(trial: Trial, program: Path, core: Path = CORE) -> None:
+    sources = [HERE / name for name in trial.program.sources]
+    flags = [*trial.sanitizer.flags, *trial.program.flags]
+    build(compiler_of(trial.sanitizer), flags, sources, program, core)
+
+
+def run_program(command: list[str], amount: int, amounts: bool) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory(prefix="ringbus-csrc-", dir="/dev/shm") as memory:
+        arguments = [f"{memory}/ring", *([str(amount)] if amounts else [])]
+        try:
+            return subprocess.run(
+                [*command, *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=DEADLINE_S,
+            )
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(command, -1, "", f"no end after {DEADLINE_S} s")
+
+
+def telling_line(words: str) -> str:
+    found = re.findall(r"^.*(?:not so:|WARNING: |ERROR: |runtime error).*$", words, re.MULTILINE)
+    return found[0].strip() if found else words.strip()[-200:]
+
+
+def run_trial(trial: Trial, program: Path, amount: int) -> tuple[int, bool, str, str]:
+    """Cases, whether all is well, the row and the complaint."""
+    began = time.monotonic()
+    run = run_program([str(program)], amount, trial.program.amounts)
+    lines = run.stdout.strip().splitlines()
+    cases = len(lines) if run.returncode == 0 else 1
+    last = lines[-1] if lines and trial.program.amounts else f"{cases} scenarios"
+    row = f"{trial.name}: {last}, {time.monotonic() - began:.1f} s"
+    return max(cases, 1), run.returncode == 0 and cases > 0, row, run.stderr[-4000:]
+
+
+def find_defect(defect: Defect, trial: Trial, amount: int, folder: Path) -> tuple[bool, str]:
+    folder.mkdir()
+    program = folder / "seeded"
+    build_trial(trial, program, seed(defect, folder))
+    run = run_program([str(program)], amount, trial.program.amounts)
+    return run.returncode != 0, telling_line(run.stderr)
+
+
+def build_all(folder: Path, trials: Iterable[Trial]) -> dict[str, Path]:
+    programs = {trial.name: folder / f"program{i}" for i, trial in enumerate(trials)}
+    for sanitizer in {trial.sanitizer for trial in trials}:
+        require_sanitizer(sanitizer, folder)
+    with ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(lambda trial: build_trial(trial, programs[trial.name]), trials))
+    return programs
+
+
+def check_defects(folder: Path, count: int, tally: Tally) -> None:
+    with ThreadPoolExecutor(JOBS) as pool:
+        runs = [
+            pool.submit(find_defect, *one, folder / f"defect{number}")
+            for number, one in enumerate(DEFECTS[:count])
+        ]
+        for (defect, trial, _), future in zip(DEFECTS, runs, strict=False):
+            found, words = future.result()
+            tally.add(1, found, f"seeded: {defect.name}: by {trial.name}: {words}")
+
+
+def check(options: argparse.Namespace, tally: Tally) -> str:
+    divisor = AT_CI if options.level == "ci" else 1
+    defects = DEFECTS_AT_CI if options.level == "ci" else len(DEFECTS)
+    until = time.monotonic() + (DEEP_S if options.level == "deep" else 0)
+    rounds = 0
+    with tempfile.TemporaryDirectory(prefix="ringbus-sanitize-") as name:
+        folder = Path(name)
+        programs = build_all(folder, TRIALS)
+        while rounds == 0 or time.monotonic() < until:
+            rounds += 1
+            for trial in TRIALS:
+                tally.add(*run_trial(trial, programs[trial.name], trial.amount // divisor))
+        check_defects(folder, defects, tally)
+    return f"{len(TRIALS)} programs, {rounds} rounds, {defects} seeded defects sought"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="sanitize", description="C programs under sanitizers.")
+    return run_checker(check, parser)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
