@@ -75,12 +75,20 @@ static uint32_t pass(struct rb_segment *segment, struct rb_pool_view *view) {
     return free_count;
 }
 
-static bool refill(struct rb_segment *segment, struct rb_pool_view *view) {
+/* Stopped in the midst of a pass and continued, an emitter would choose among the blocks that it had
+ * not come to yet, and give up whatever is older than they are. */
+static uint32_t look(struct rb_segment *segment, struct rb_pool_view *view) {
+    const uint64_t floor = rb_order_floor(segment);
     uint32_t free_count = pass(segment, view);
+    return rb_order_floor(segment) == floor ? free_count : pass(segment, view);
+}
+
+static bool refill(struct rb_segment *segment, struct rb_pool_view *view) {
+    uint32_t free_count = look(segment, view);
     view->passes++;
     if (free_count < segment->geometry.block_count / 2 || view->passes % RECOVER_EVERY == 0) {
         rb_pool_recover(segment);
-        pass(segment, view);
+        look(segment, view);
     }
     return view->count > 0;
 }
