@@ -201,40 +201,69 @@ static PyObject *set_entry(rb_item *item, PyObject *entry) {
     return bytes;
 }
 
-static PyObject *emit_entries(PyObject *self, PyObject *entries, Py_ssize_t count) {
-    rb_item *items = PyMem_Calloc((size_t)count, sizeof *items);
-    PyObject *payloads = PyTuple_New(count);
-    struct progress at = {.items = items, .count = (size_t)count};
-    int failed = items == NULL || payloads == NULL;
+/* What emit_many() was given so far; `payloads` keeps what the items point at. */
+struct batch {
+    rb_item *items;
+    size_t count;
+    size_t room;
+    PyObject *payloads;
+};
+
+enum { SIGNALS_EVERY = 1024 /* entries: an iterable without an end can be interrupted */ };
+
+static int grow(struct batch *batch) {
+    size_t room = batch->room == 0 ? 16 : 2 * batch->room;
+    rb_item *items = PyMem_Realloc(batch->items, room * sizeof *items);
     if (items == NULL) {
         PyErr_NoMemory();
+        return -1;
     }
-    for (Py_ssize_t i = 0; i < count && !failed; i++) {
-        PyObject *payload = set_entry(&items[i], PyTuple_GetItem(entries, i));
-        failed = payload == NULL || PyTuple_SetItem(payloads, i, payload) != 0;
+    batch->items = items;
+    batch->room = room;
+    return 0;
+}
+
+static int add_entry(struct batch *batch, PyObject *entry) {
+    if (batch->count == batch->room && grow(batch) != 0) {
+        return -1;
     }
-    if (!failed) {
-        failed = emit_all(self, &at);
+    batch->items[batch->count] = (rb_item){0};
+    PyObject *payload = set_entry(&batch->items[batch->count], entry);
+    int failed = payload == NULL || PyList_Append(batch->payloads, payload) != 0;
+    Py_XDECREF(payload);
+    batch->count++;
+    return failed || (batch->count % SIGNALS_EVERY == 0 && PyErr_CheckSignals() != 0) ? -1 : 0;
+}
+
+/* Runs the iterable to its end. Each payload is taken as it comes: a generator may fill one buffer
+ * again and again. */
+static int add_all(struct batch *batch, PyObject *iterable) {
+    PyObject *iterator = PyObject_GetIter(iterable);
+    batch->payloads = iterator == NULL ? NULL : PyList_New(0);
+    int failed = batch->payloads == NULL;
+    PyObject *entry;
+    while (!failed && (entry = PyIter_Next(iterator)) != NULL) {
+        failed = add_entry(batch, entry) != 0;
+        Py_DECREF(entry);
     }
-    PyMem_Free(items);
-    Py_XDECREF(payloads);
-    return failed ? NULL
-                  : Py_BuildValue("KK", (unsigned long long)at.first, (unsigned long long)at.last);
+    Py_XDECREF(iterator);
+    if (!failed && batch->count == 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_ValueError, "emit_many() needs at least one payload");
+    }
+    return failed || PyErr_Occurred() != NULL ? -1 : 0;
 }
 
 static PyObject *emitter_emit_many(PyObject *self, PyObject *iterable) {
-    PyObject *entries = PySequence_Tuple(iterable); /* runs generators before anything is taken */
-    if (entries == NULL) {
-        return NULL;
-    }
-    Py_ssize_t count = PyTuple_Size(entries);
+    struct batch batch = {0};
     PyObject *result = NULL;
-    if (count == 0) {
-        PyErr_SetString(PyExc_ValueError, "emit_many() needs at least one payload");
-    } else {
-        result = emit_entries(self, entries, count);
+    if (add_all(&batch, iterable) == 0) { /* all Python code of the iterable has run by now */
+        struct progress at = {.items = batch.items, .count = batch.count};
+        if (emit_all(self, &at) == 0) {
+            result = Py_BuildValue("KK", (unsigned long long)at.first, (unsigned long long)at.last);
+        }
     }
-    Py_DECREF(entries);
+    PyMem_Free(batch.items);
+    Py_XDECREF(batch.payloads);
     return result;
 }
 

@@ -89,6 +89,14 @@ static int read_one(rb_subscriber *subscriber, PyObject **made, size_t *bytes, u
     return status;
 }
 
+/* A loss that was not told yet comes first; a handle that was closed or inherited tells nothing. */
+static int peek_or_loss(rb_fast_handle *self, rb_record *record) {
+    uint64_t missed = 0;
+    int status = subscriber_peek(self->handle, record, &missed);
+    self->untold += missed;
+    return self->untold > 0 && status != RB_CLOSED && status != RB_FORKED ? RB_LAPPED : status;
+}
+
 /* What can be read now. A loss behind records already in the list waits for the next call. */
 static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
     size_t bytes = 0;
@@ -109,7 +117,8 @@ static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
             return -1;
         }
     }
-    return self->untold == 0 ? RB_OK : RB_LAPPED;
+    rb_record next;
+    return self->untold == 0 ? RB_OK : peek_or_loss(self, &next);
 }
 
 /* A time-out in ns; UINT64_MAX: for ever. */
@@ -216,9 +225,7 @@ static PyObject *subscriber_wait(PyObject *object, PyObject *args, PyObject *kwa
     uint64_t since_ns = rb_monotonic_ns();
     for (;;) {
         rb_record record;
-        uint64_t missed = 0;
-        int status = self->untold > 0 ? RB_LAPPED : subscriber_peek(self->handle, &record, &missed);
-        self->untold += missed;
+        int status = peek_or_loss(self, &record);
         if (status == RB_OK || status == RB_LAPPED) {
             Py_RETURN_TRUE; /* a loss is news, too: read() tells it */
         }

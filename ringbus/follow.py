@@ -65,7 +65,10 @@ class Follow(Closing):
         self.agent = agent
         self._database = database
         self._last = last
-        self._lock = threading.Lock()  # held while ring and history are used, not while asleep
+        # Held while ring and history are used, not while asleep. Re-entrant: a signal handler may
+        # close what it interrupts.
+        self._lock = threading.RLock()
+        self._is_stepping = False
         self._closed = False
         self._warned = False
         self._history: History | None = None
@@ -96,9 +99,7 @@ class Follow(Closing):
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             with self._lock:
-                if self._closed:
-                    raise RingClosed(f"this follow of {self.agent!r} is closed")
-                items = self._step()
+                items = self._guarded_step()
             if items:
                 self._pause = POLL
                 return items
@@ -106,6 +107,22 @@ class Follow(Closing):
             if left <= 0:
                 return []
             self._sleep(min(left, SLICE))
+
+    def _guarded_step(self) -> list[Item]:
+        """With the lock held; gives everything back if it was closed from inside."""
+        self._is_stepping = True
+        try:
+            if self._closed:
+                raise RingClosed(f"this follow of {self.agent!r} is closed")
+            return self._step()
+        finally:
+            self._is_stepping = False
+            if self._closed:
+                self._drop_all()
+
+    def _drop_all(self) -> None:
+        self._drop_ring()
+        self._drop_history()
 
     @property
     def lag(self) -> int:
@@ -124,8 +141,8 @@ class Follow(Closing):
         if subscriber is not None:
             subscriber.close()  # wakes a reader that is asleep in it
         with self._lock:
-            self._drop_ring()
-            self._drop_history()
+            if not self._is_stepping:  # else a signal handler interrupts a step, which does it
+                self._drop_all()
 
     # Where to start
 
@@ -299,7 +316,8 @@ class Follow(Closing):
         time.sleep(min(seconds, self._pause))
         self._pause = min(2 * self._pause, SLICE)
         with self._lock:
-            if self._ring is not None and not self._closed and not self._ring.is_linked():
+            ring = self._ring
+            if ring is not None and not self._closed and not ring.is_linked():
                 self._drop_ring()
 
     def _drop_subscriber(self) -> None:

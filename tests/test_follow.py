@@ -9,9 +9,11 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
+from reentry import raise_signal_at
 from storing import (
     SMALL,
     Item,
@@ -598,6 +600,24 @@ def test_closing_ends_a_read_in_another_thread(agent: Agent, emitted: int) -> No
     follow.close()
     with pytest.raises(RingClosed):
         follow.read(timeout=0)
+
+
+def test_signal_handler_closes_a_follow_that_reads(agent: Agent) -> None:
+    """Before any instruction of the read: it ends, and everything is given back."""
+    with agent.bus() as bus:
+        emit_notes(bus, 3)
+        step, interrupted = 1, True
+        while interrupted:
+            follow = Follow(agent.name, database=agent.database)
+            act = partial(follow.read, timeout=0)
+            interrupted = raise_signal_at(step, act, follow.close)
+            follow.close()
+            with pytest.raises(RingClosed):
+                follow.read(timeout=0)
+            step += 41
+    assert step > 1000
+    with Ring.open(agent.name, observer=True) as ring:
+        assert not ring.is_attached()
 
 
 def test_following_keeps_an_automatic_persister(agent: Agent) -> None:

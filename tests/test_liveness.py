@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from helpers import Child, check, fill, payload, read_all, seqs, wait_until
 
-from ringbus import BackPressure, Ring, RingbusError, RingForked
+import ringbus
+from ringbus import BackPressure, Ring, RingbusError, RingClosed, RingForked
 from ringbus.errors import LimitReached
 
 
@@ -296,6 +297,25 @@ def test_forked_child_is_refused_everything(ring: Ring) -> None:
     with Ring.open(ring.name) as again:
         assert all_free(again)
         assert again.stats().gates == []
+
+
+def test_handles_of_a_removed_ring_say_whose_they_are(ring: Ring) -> None:
+    """In a child that they are the parent's, after close() that they are closed."""
+    fresh = Ring.open(ring.name)
+    ring.emit(b"x")
+
+    def use_inherited(_: Child) -> None:
+        for use in (ring.subscribe, fresh.subscribe, lambda: fresh.emit(b"x")):
+            with pytest.raises(RingForked):
+                use()
+
+    ringbus.unlink(ring.name)
+    with Child(use_inherited) as child:
+        child.finish()
+    fresh.close()
+    for use in (fresh.subscribe, lambda: fresh.emit(b"x")):
+        with pytest.raises(RingClosed):
+            use()
 
 
 def test_forked_child_opens_the_ring_anew(ring: Ring) -> None:

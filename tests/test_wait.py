@@ -120,6 +120,17 @@ def test_close_ends_a_wait(ring: Ring) -> None:
     assert [waiter.outcome() for waiter in waiters] == [RingClosed] * 3
 
 
+def test_closed_subscriber_tells_of_no_loss(ring: Ring) -> None:
+    """Though one was seen before: wait() and read() are `RingClosed`."""
+    subscriber = ring.subscribe()
+    fill(ring, 2)
+    assert subscriber.wait(0)  # a loss is news
+    subscriber.close()
+    for use in (lambda: subscriber.wait(0), lambda: subscriber.read(timeout=0)):
+        with pytest.raises(RingClosed):
+            use()
+
+
 def test_unlink_ends_a_wait(ring: Ring) -> None:
     """The sleeping reader gets `RingUnlinked`."""
     with ring.subscribe() as subscriber:

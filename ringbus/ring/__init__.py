@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 from ringbus import _native, errors, settings
 from ringbus._closing import Closing
@@ -198,6 +198,7 @@ class Ring(Closing):
             raise ValueError(f'start is "latest", "oldest" or a seq, not {start!r}')
         if gate is not None and not 0 < len(gate.encode()) < 64:
             raise ValueError(f"a gate's name has 1 to 63 bytes, not {gate!r}")
+        self._stats()  # says that this handle is closed or the parent's, even when the ring is gone
         return Subscriber(self.name, self._handle, at, gate, from_oldest=start == "oldest")
 
     @property
@@ -289,6 +290,11 @@ class Ring(Closing):
 
     def _check(self, status: int) -> None:
         _native.check(status, self.name)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} belongs to its process; pass on the name and open the ring there"
+        )
 
     def __repr__(self) -> str:
         return f"<Ring {self.name!r} epoch={self.epoch} size={self.size}>"

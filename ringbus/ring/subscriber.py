@@ -99,6 +99,11 @@ class Subscriber(Closing):
             # The thread waits and reads nothing: a record cannot be lost to a cancelled task.
             await asyncio.to_thread(self.wait, AWAIT_SLICE)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} belongs to its process; pass on the name and open the ring there"
+        )
+
     def __repr__(self) -> str:
         kind = f"gate {self.gate!r}" if self.gate else "subscriber"
         return f"<Subscriber {kind} of ring {self.name!r}>"
