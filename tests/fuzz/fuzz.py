@@ -1,0 +1,355 @@
+"""Fuzzes the C core: attaching to arbitrary bytes, and a living ring that is scribbled into.
+
+    python tests/fuzz/fuzz.py [--level ci|full|deep]
+    python tests/fuzz/fuzz.py --replay attach|live HEX     one input again, with all that it prints
+
+Both targets run side by side under the address and undefined-behaviour sanitizers, first on inputs
+that once failed. Then copies of the core with a seeded defect are fuzzed; each must be found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from csrc.builds import (
+    CORE,
+    BrokenError,
+    Defect,
+    MissingError,
+    Tally,
+    build,
+    need,
+    run_checker,
+    say,
+    seed,
+)
+
+HERE = Path(__file__).resolve().parent
+FLAGS = ["-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", f"-I{HERE}"]
+WRAPPED = "-Wl,--wrap=mmap,--wrap=munmap,--wrap=rb_monotonic_ns,--wrap=nanosleep"
+SOURCES = {"attach": ["attach.c", "ring_file.c"], "live": ["live.c", "truth.c", "ring_file.c"]}
+LONGEST = {"attach": 512, "live": 1280}  # bytes of an input
+HANG_S = 25  # an input takes about a millisecond
+DEFECT_HANG_S = 3
+DEFECT_S = 60  # a defect that is not found by then is missed
+SECONDS = {"ci": 12, "full": 60, "deep": 1620}  # of fuzzing the sound core, both targets at once
+DEFECTS_AT_CI = 2
+
+# Steps of the live target.
+CHANGE, SUBSCRIBE, PEEK, COPY, READ, OPEN, EMIT = 0, 3, 4, 5, 6, 7, 8
+CLOSE, LEAVE, ADVANCE, ASK = 10, 11, 12, 13
+# A change's part of the file, and how a word is changed.
+PARTS, HINT = 12, 1
+FLIP, ALL_ONES = 6, 10
+
+
+def step(what: int, who: int = 0, where: int = 0, value: int = 0) -> bytes:
+    return struct.pack("<BBHI", what, who, where, value)
+
+
+def flip(part: int, where: int, bit: int) -> bytes:
+    return step(CHANGE, part, where, FLIP + 8 * bit)
+
+
+OLDEST = 1  # a subscriber's value
+
+# Inputs on which the core once failed, and what it did.
+REGRESSIONS = {
+    "attach": {
+        "publish tried for ever: order slots and hint near 2**64": bytes.fromhex(
+            "0ef7ff7effffffff0104000000000000faffffffffffffffff7effffff"
+        )
+    },
+    "live": {
+        "publish tried for ever: a hint of all ones": step(OPEN, 0)
+        + step(OPEN, 1)
+        + step(EMIT, 1)
+        + step(CHANGE, HINT, value=ALL_ONES)
+        + step(EMIT, 0, value=15)
+    },
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Inputs to begin with, so that every kind of file and of step is there at once."""
+    read = [step(SUBSCRIBE, value=OLDEST), step(READ, value=63), step(READ, value=63)]
+    emit = [step(OPEN, where=1), *(step(EMIT, where=i, value=15) for i in range(23)), step(CLOSE)]
+    gate = [step(SUBSCRIBE, 1, where=2), step(READ, 1, value=63), step(ADVANCE, 1), *emit]
+    live = [b"".join(script) for script in (read, emit, gate, [*gate, *read, step(ASK), *emit])]
+    for part in range(PARTS):
+        change = [flip(part, where, 7 * where) for where in (0, 3, 20)]
+        between = [step(SUBSCRIBE, value=OLDEST), step(PEEK), *change, step(COPY)]
+        live.append(b"".join([*between, step(READ, value=63), *emit[:12], step(READ, value=63)]))
+        live.append(b"".join([*emit[:4], *change, *emit[4:], *read, step(LEAVE)]))
+    patterns = [bytes(16), b"\xff" * 16, bytes(range(64)), struct.pack("<QQ", 1500, 700 << 12)]
+    attach = [bytes([mode]) + pattern for mode in range(5) for pattern in patterns]
+    return {"attach": attach, "live": live}
+
+
+DEFECTS = [
+    (
+        "live",
+        Defect(
+            "lengths are not bounded",
+            (
+                ("subscriber.c", "header.length > rb_segment_max_payload(segment)", "mask == 1"),
+                ("subscriber.c", "record->length > rb_segment_max_payload(segment)", "false"),
+            ),
+        ),
+    ),
+    (
+        "live",
+        Defect(
+            "links are not bounded",
+            (
+                (
+                    "record.h",
+                    "rb_load_relaxed_32(&segment->next[block]) & block_mask",
+                    "rb_load_relaxed_32(&segment->next[block]) | (block_mask & 0)",
+                ),
+            ),
+        ),
+    ),
+    (
+        "live",
+        Defect(
+            "subscribers do not look at the floor again",
+            (
+                (
+                    "subscriber.c",
+                    "segment->hot->floor)) <= number",
+                    "segment->hot->floor)) <= number + UINT32_MAX",
+                ),
+            ),
+        ),
+    ),
+    (
+        "live",
+        Defect(
+            "publish tries for ever",
+            (("order.c", "if (next <= t || next > RB_CURSOR_MASK)", "if (next == 1)"),),
+        ),
+    ),
+    (
+        "live",
+        Defect(
+            "recovered blocks look empty",
+            (("pool.c", "uint64_t newest = rb_order_tail(segment) - 1;", "uint64_t newest = 0;"),),
+        ),
+    ),
+    (
+        "attach",
+        Defect(
+            "the size of the file is not compared",
+            (
+                (
+                    "segment.c",
+                    "(uint64_t)file->st_size != g.file_size",
+                    "(uint64_t)file->st_size > UINT32_MAX",
+                ),
+            ),
+        ),
+    ),
+    (
+        "attach",
+        Defect(
+            "the version is not compared",
+            (
+                (
+                    "segment.c",
+                    "if (h->version != RB_VERSION) {",
+                    "if (h->version == UINT32_MAX) {",
+                ),
+            ),
+        ),
+    ),
+    (
+        "attach",
+        Defect(
+            "names of gates are taken to end",
+            (
+                (
+                    "ring.c",
+                    "memcpy(stats->name, gate->name, sizeof stats->name - 1);",
+                    "strcpy(stats->name, gate->name);",
+                ),
+            ),
+        ),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a fuzzer did."""
+
+    executions: int
+    covered: int  # edges of the core and of the target
+    seconds: float
+    found: bytes | None  # the input that failed
+    words: str
+
+    def said(self) -> str:
+        """The line that tells what went wrong."""
+        telling = re.findall(
+            r"^.*(?:not so:|ERROR: \w|runtime error|timeout after).*$", self.words, re.MULTILINE
+        )
+        return telling[0].strip() if telling else self.words[-300:]
+
+
+def build_target(target: str, program: Path, core: Path = CORE) -> None:
+    compiler = need("clang", "clang")
+    runtime = subprocess.run(
+        [compiler, "-print-file-name=libclang_rt.fuzzer-x86_64.a"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    if not Path(runtime).is_absolute():
+        raise MissingError("clang has no libFuzzer (Debian: apt install libclang-rt-14-dev)")
+    build([compiler], [*FLAGS, WRAPPED], [HERE / name for name in SOURCES[target]], program, core)
+
+
+def execute(program: Path, folder: Path, arguments: list[str]) -> tuple[float, str, int]:
+    """Runs a fuzzer with its files in `folder` and its ring in memory: time, words, status."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ringbus-fuzz-", dir="/dev/shm") as memory:
+        run = subprocess.run(
+            [program, *arguments],
+            cwd=folder,
+            env={**os.environ, "RINGBUS_FUZZ_FOLDER": memory},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    words = run.stderr.decode(errors="replace")
+    return time.monotonic() - began, words, run.returncode
+
+
+def number_after(label: str, words: str) -> int:
+    found = re.findall(rf"{label}:?\s+(\d+)", words)
+    return int(found[-1]) if found else 0
+
+
+def fuzz(target: str, program: Path, folder: Path, seconds: int, hang_s: int = HANG_S) -> Run:
+    """One run from the seeds; stops at the first input that fails."""
+    corpus = folder / f"{program.name}-corpus"
+    corpus.mkdir()
+    for number, data in enumerate(seeds()[target]):
+        (corpus / f"seed-{number}").write_bytes(data)
+    marks = f"{program.name}-found-"
+    arguments = [
+        f"-max_total_time={seconds}",
+        f"-timeout={hang_s}",
+        f"-max_len={LONGEST[target]}",
+        "-len_control=0",
+        "-print_final_stats=1",
+        "-rss_limit_mb=4096",
+        f"-artifact_prefix={marks}",
+        corpus.name,
+    ]
+    took, words, status = execute(program, folder, arguments)
+    inputs = sorted(folder.glob(f"{marks}*"))
+    if status != 0 and not inputs:
+        raise BrokenError(words[-2000:])
+    return Run(
+        number_after("stat::number_of_executed_units", words),
+        number_after("cov", words),
+        took,
+        inputs[0].read_bytes() if inputs else None,
+        words,
+    )
+
+
+def replay(program: Path, folder: Path, data: bytes) -> tuple[bool, str]:
+    """One input; whether it passed, and what was printed."""
+    path = folder / f"{program.name}-input"
+    path.write_bytes(data)
+    _, words, status = execute(program, folder, [f"-timeout={HANG_S}", path.name])
+    return status == 0, words
+
+
+def check_sound(folder: Path, seconds: int, tally: Tally) -> list[Run]:
+    programs = {target: folder / target for target in SOURCES}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: build_target(*one), programs.items()))
+        for target, program in programs.items():
+            for name, data in REGRESSIONS[target].items():
+                passed, words = replay(program, folder, data)
+                tally.add(1, passed, f"{target:<7} once failed: {name}", words)
+        runs = list(pool.map(lambda one: fuzz(*one, folder, seconds), programs.items()))
+    for target, run in zip(programs, runs, strict=True):
+        row = (
+            f"{target:<7} {run.executions} inputs, {run.covered} edges covered, {run.seconds:.0f} s"
+        )
+        complaint = f"{run.words[-4000:]}\n--replay {target} {(run.found or b'').hex()}"
+        tally.add(run.executions, run.found is None, row, complaint)
+    return runs
+
+
+def find_defect(target: str, defect: Defect, folder: Path) -> Run:
+    """Fuzzes a copy of the core that has the defect."""
+    folder.mkdir()
+    program = folder / "seeded"
+    build_target(target, program, seed(defect, folder))
+    return fuzz(target, program, folder, DEFECT_S, DEFECT_HANG_S)
+
+
+def check_defects(folder: Path, defects: list[tuple[str, Defect]], tally: Tally) -> int:
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(find_defect, target, defect, folder / f"defect{number}")
+            for number, (target, defect) in enumerate(defects)
+        ]
+        for (target, defect), future in zip(defects, runs, strict=True):
+            run = future.result()
+            row = f"{target:<7} seeded: {defect.name}: after {run.seconds:.1f} s: {run.said()}"
+            tally.add(1, run.found is not None, row)
+    return len(defects)
+
+
+def check(options: argparse.Namespace, tally: Tally) -> str:
+    defects = DEFECTS[:DEFECTS_AT_CI] if options.level == "ci" else DEFECTS
+    with tempfile.TemporaryDirectory(prefix="ringbus-fuzz-") as name:
+        folder = Path(name)
+        runs = check_sound(folder, SECONDS[options.level], tally)
+        caught = check_defects(folder, defects, tally)
+    inputs = sum(run.executions for run in runs)
+    edges = " and ".join(str(run.covered) for run in runs)
+    return f"{inputs} inputs to 2 targets, {edges} edges covered, {caught} seeded defects sought"
+
+
+def show(target: str, data: bytes) -> int:
+    with tempfile.TemporaryDirectory(prefix="ringbus-fuzz-") as name:
+        program = Path(name) / target
+        build_target(target, program)
+        passed, words = replay(program, Path(name), data)
+    say(words)
+    return 0 if passed else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="fuzz", description="Fuzz the C core.")
+    parser.add_argument("--replay", nargs=2, metavar=("TARGET", "HEX"), help="one input again")
+    replayed = parser.parse_known_args()[0].replay
+    if replayed is not None:
+        if replayed[0] not in SOURCES:
+            parser.error(f"no such target: {replayed[0]}")
+        return show(replayed[0], bytes.fromhex(replayed[1]))
+    return run_checker(check, parser)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

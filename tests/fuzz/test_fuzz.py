@@ -1,0 +1,44 @@
+"""The fuzz targets for a few seconds, and that they find a defect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fuzz
+import pytest
+from csrc.builds import MissingError, seed
+from missing import go_without
+
+# A busy machine may need minutes for what takes some seconds.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+SECONDS = 2
+
+
+def build(target: str, program: Path) -> None:
+    try:
+        fuzz.build_target(target, program)
+    except MissingError as missing:
+        go_without(str(missing))
+
+
+@pytest.mark.parametrize("target", ["attach", "live"])
+def test_nothing_is_found(tmp_path: Path, target: str) -> None:
+    """Neither by inputs that once failed nor by new ones."""
+    program = tmp_path / target
+    build(target, program)
+    for name, data in fuzz.REGRESSIONS[target].items():
+        passed, words = fuzz.replay(program, tmp_path, data)
+        assert passed, f"{name}: {words}"
+    run = fuzz.fuzz(target, program, tmp_path, SECONDS)
+    assert run.found is None, f"{run.found.hex()}\n{run.words}"
+    assert run.executions > 10
+
+
+def test_defect_is_found(tmp_path: Path) -> None:
+    """A reader that follows a link without a bound."""
+    target, defect = fuzz.DEFECTS[1]
+    program = tmp_path / target
+    build(target, tmp_path / "sound")
+    fuzz.build_target(target, program, seed(defect, tmp_path))
+    assert fuzz.fuzz(target, program, tmp_path, 30).found is not None
