@@ -1,0 +1,64 @@
+"""A few seconds of the soak, that it finds a defect, and that a seed repeats its decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import conductor
+import core_build
+import pytest
+import seeded_defects
+from missing import go_without
+from scenarios import SCENARIOS, by_name
+
+SEED = 20_260
+SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Built:
+    folder: Path
+    objects: dict[str, Path]
+    program: Path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The workers over the core as it is; where there is no compiler, its tests are skipped."""
+    folder = tmp_path_factory.mktemp("soak")
+    try:
+        objects = core_build.compile_all(folder)
+    except core_build.NotPossibleError as error:
+        go_without(str(error))
+    return Built(folder, objects, core_build.link(objects, folder / "house"))
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_at_random_nothing_is_lost(built: Built) -> None:
+    """A gate and its successors get each record that any emitter had acknowledged."""
+    outcome = conductor.play(by_name("gate"), SEED, SECONDS, built.program)
+    assert outcome.failures == []
+    assert outcome.kills > 0
+    assert outcome.stops > 0
+    assert outcome.checked > 0
+
+
+@pytest.mark.slow
+def test_a_seeded_defect_is_found(built: Built) -> None:
+    """Against a core that frees blocks of the dead too early, the soak complains."""
+    defect = next(one for one in seeded_defects.DEFECTS if one.name.startswith("recovered"))
+    assert seeded_defects.find(defect, built.objects, built.folder, SEED)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_seed_repeats_the_decisions(scenario: conductor.Scenario) -> None:
+    def decisions(seed: int) -> list[conductor.Decision]:
+        outcome = conductor.Outcome(scenario.name, seed)
+        performance = conductor.Performance(
+            scenario, seed, Path("nothing"), outcome, conductor.HANGING
+        )
+        return [performance.decide() for _ in range(200)]
+
+    assert decisions(SEED) == decisions(SEED)
+    assert decisions(SEED) != decisions(SEED + 1)
