@@ -1,4 +1,4 @@
-/* Operations on the ring as a file: two creators, and attaching while it is removed. */
+/* Cases: the ring as a file. Two creators, attaching while it is removed, and its database. */
 #define _GNU_SOURCE
 #include "step.h"
 
@@ -103,6 +103,43 @@ static void check_where(struct scene *scene) {
     }
 }
 
+/* The name of the database: whole at every instruction, the old one or the new one. */
+
+static void name_database(rb_database *database, char letter) {
+    *database = (rb_database){.device = (uint64_t)letter, .inode = (uint64_t)letter};
+    memset(database->path, letter, sizeof database->path - 1);
+}
+
+static void set_old(struct scene *scene) {
+    static rb_database old;
+    name_database(&old, 'o');
+    CHECK(scene, rb_ring_set_database(scene->ring, &old) == RB_OK);
+}
+
+static rb_database new_name;
+
+static void prepare_name(struct scene *scene) {
+    char why[200];
+    int fd = open_path(scene->path);
+    scene->report->status = rb_ring_attach(fd, scene->path, 0, &attached, why, sizeof why);
+    close(fd);
+    name_database(&new_name, 'n');
+}
+
+static void set_new(struct scene *scene) {
+    scene->report->status = rb_ring_set_database(attached, &new_name);
+    scene->report->is_done = true;
+}
+
+static void check_database(struct scene *scene) {
+    static rb_database found;
+    static rb_database expected;
+    CHECK(scene, rb_ring_database(scene->ring, &found) == RB_OK);
+    name_database(&expected, found.path[0] == 'o' && !scene->report->is_done ? 'o' : 'n');
+    CHECK(scene, memcmp(&found, &expected, sizeof found) == 0);
+    CHECK(scene, scene->report->status == RB_OK);
+}
+
 const struct step_case edge_cases[] = {
     {.name = "creation",
      .is_edge = true,
@@ -116,5 +153,11 @@ const struct step_case edge_cases[] = {
      .finish = say_where,
      .settle = replace_ring,
      .conclude = check_where},
+    {.name = "database",
+     .arrange = set_old,
+     .prepare = prepare_name,
+     .act = set_new,
+     .settle = check_database,
+     .conclude = check_database},
     {.name = NULL},
 };

@@ -1,8 +1,7 @@
-/* A ring, the other emitters on it, and what must hold of it whatever became of the stepped child.
+/* A ring and the others on it.
  *
  * Payloads follow from emitter and number, and the seq that each emit of the others returned is
- * kept, so that every kept record can be checked byte by byte and place by place. As numbers are
- * dense, the tail alone tells how many records the stepped child has published.
+ * kept, so that every kept record can be checked byte by byte and place by place (checks.c).
  */
 #define _GNU_SOURCE
 #include "step.h"
@@ -52,11 +51,11 @@ int open_path(const char *path) {
     return fd;
 }
 
-rb_emitter *open_emitter(struct scene *scene, uint32_t policy) {
+rb_emitter *open_emitter(struct scene *scene, uint32_t policy, uint64_t limit_ns) {
     char why[200] = "";
     rb_emitter *emitter = NULL;
     int fd = open_path(scene->path);
-    int status = rb_emitter_open(fd, scene->path, policy, 0, &emitter, why, sizeof why);
+    int status = rb_emitter_open(fd, scene->path, policy, limit_ns, &emitter, why, sizeof why);
     close(fd);
     if (status != RB_OK) {
         complain(scene, "an emitter cannot be opened: status %d %s", status, why);
@@ -64,30 +63,50 @@ rb_emitter *open_emitter(struct scene *scene, uint32_t policy) {
     return emitter;
 }
 
+rb_subscriber *open_gate(struct scene *scene, const char *name, uint64_t start, uint64_t *missed) {
+    char why[200] = "";
+    rb_subscriber *subscriber = NULL;
+    int fd = open_path(scene->path);
+    int status =
+        rb_subscriber_open(fd, scene->path, start, name, &subscriber, missed, why, sizeof why);
+    close(fd);
+    if (status != RB_OK) {
+        complain(scene, "the gate %s cannot be opened: status %d %s", name, status, why);
+    }
+    return subscriber;
+}
+
 /* Payloads. */
 
-static uint8_t byte_of(uint32_t kind, uint64_t number, uint32_t at) {
-    return (uint8_t)(number * 31 + kind * 101 + at * 7 + (at >> 8));
+/* A part of one random pattern, so that comparing is quick and a shifted copy is found as well. */
+enum { SHIFTS = 4096 };
+static uint8_t pattern[SHIFTS + LARGEST];
+
+void prepare_pattern(void) {
+    uint64_t state = UINT64_C(88172645463325252);
+    for (size_t i = 0; i < sizeof pattern; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        pattern[i] = (uint8_t)(state >> 32);
+    }
+}
+
+static const uint8_t *payload_of(uint32_t kind, uint64_t number) {
+    return &pattern[(number * 31 + kind * 1009) % SHIFTS];
 }
 
 uint32_t fill_payload(uint8_t *to, uint32_t kind, uint64_t number, uint32_t length) {
-    for (uint32_t i = 0; i < length; i++) {
-        to[i] = byte_of(kind, number, i);
-    }
+    memcpy(to, payload_of(kind, number), length);
     return length;
 }
 
 bool is_payload(const uint8_t *payload, uint32_t kind, uint64_t number, uint32_t length) {
-    for (uint32_t i = 0; i < length; i++) {
-        if (payload[i] != byte_of(kind, number, i)) {
-            return false;
-        }
-    }
-    return true;
+    return memcmp(payload, payload_of(kind, number), length) == 0;
 }
 
 /* Mostly small, now and then several blocks. */
-static uint32_t usual_length(uint64_t number) {
+uint32_t usual_length(uint64_t number) {
     uint32_t mixed = (uint32_t)(number * 2654435761u) >> 7;
     return number % 41 == 40 ? 1500 + mixed % 1200 : mixed % 500;
 }
@@ -100,12 +119,12 @@ const struct rb_hot *hot_of(const struct scene *scene) {
     return (const struct rb_hot *)(const void *)(scene->bytes + RB_PAGE);
 }
 
-uint64_t gate_word(const struct scene *scene, uint32_t gate) {
+const struct rb_gate *gate_of(const struct scene *scene, uint32_t gate) {
     const void *gates = scene->bytes + geometry().gates_offset;
-    return rb_load_acquire_64(&((const struct rb_gate *)gates)[gate].word);
+    return &((const struct rb_gate *)gates)[gate];
 }
 
-static uint64_t block_word(const struct scene *scene, uint32_t block) {
+uint64_t block_word(const struct scene *scene, uint32_t block) {
     const void *words = scene->bytes + geometry().words_offset;
     return rb_load_acquire_64(&((const uint64_t *)words)[block]);
 }
@@ -126,7 +145,7 @@ void adopt_ring(struct scene *scene) {
         complain(scene, "the ring cannot be attached to: status %d %s", status, why);
         return;
     }
-    scene->peer = open_emitter(scene, scene->what->policy);
+    scene->peer = open_emitter(scene, scene->what->policy, 0);
 }
 
 void begin_scene(struct scene *scene) {
@@ -134,6 +153,7 @@ void begin_scene(struct scene *scene) {
         scene->found[i] = NO_SEQ;
     }
     memset(scene->report, 0, sizeof *scene->report);
+    memset(scene->report->seqs, 0xff, sizeof scene->report->seqs); /* NO_SEQ */
     unlink(scene->path);
     if (scene->what->is_edge) {
         return;
@@ -147,6 +167,9 @@ void begin_scene(struct scene *scene) {
 void end_scene(struct scene *scene) {
     if (scene->gate != NULL) {
         rb_subscriber_free(scene->gate);
+    }
+    if (scene->standing != NULL) {
+        rb_subscriber_free(scene->standing);
     }
     if (scene->peer != NULL) {
         rb_emitter_free(scene->peer);
@@ -172,6 +195,7 @@ int try_to_emit(struct scene *scene, rb_emitter *emitter, uint32_t kind, uint64_
     item.length = fill_payload(payload, kind, number, usual_length(number));
     int status = rb_emitter_emit(emitter, &item, 1, &published, &stall, &first, &last);
     if (status != RB_OK) {
+        CHECK(scene, published == 0);
         return status;
     }
     if (published != 1 || first != last || last >= MAX_KNOWN || scene->kinds[last] != 0) {
@@ -217,7 +241,7 @@ void emit_as_peer(struct scene *scene, uint64_t bytes) {
 /* A newcomer: it frees what the dead left and, having no candidates of old, takes the blocks that
  * now look oldest at once. */
 void visit(struct scene *scene) {
-    rb_emitter *visitor = open_emitter(scene, scene->what->policy);
+    rb_emitter *visitor = open_emitter(scene, scene->what->policy, 0);
     if (visitor == NULL) {
         return;
     }
@@ -226,121 +250,4 @@ void visit(struct scene *scene) {
         follow_with_gate(scene);
     }
     rb_emitter_free(visitor);
-}
-
-/* What must hold. */
-
-static void check_stepped(struct scene *scene, const rb_record *record) {
-    const struct report *report = scene->report;
-    const uint64_t number = record->number;
-    if (number >= MAX_STEPPED || record->length != report->lengths[number]) {
-        complain(scene, "seq %llu has a wrong number or length", (unsigned long long)record->seq);
-        return;
-    }
-    if (scene->found[number] != NO_SEQ && scene->found[number] != (int64_t)record->seq) {
-        complain(scene, "the record was published twice: %lld and %llu",
-                 (long long)scene->found[number], (unsigned long long)record->seq);
-    }
-    if (number < report->returned && report->seqs[number] != record->seq) {
-        complain(scene, "the emit returned %llu and its record is %llu",
-                 (unsigned long long)report->seqs[number], (unsigned long long)record->seq);
-    }
-    scene->found[number] = (int64_t)record->seq;
-}
-
-static void check_record(struct scene *scene, const rb_record *record, const uint8_t *payload) {
-    const uint64_t seq = record->seq;
-    if (!is_payload(payload, record->kind, record->number, record->length)) {
-        complain(scene, "the payload of seq %llu is wrong", (unsigned long long)seq);
-    } else if (seq < MAX_KNOWN && scene->kinds[seq] != 0) {
-        CHECK(scene, record->kind == scene->kinds[seq]);
-        CHECK(scene, record->number == scene->numbers[seq]);
-        CHECK(scene, record->kind == VICTIM || record->length == usual_length(record->number));
-    } else if (record->kind != STEPPED) {
-        complain(scene, "nobody emitted seq %llu", (unsigned long long)seq);
-    } else {
-        check_stepped(scene, record);
-    }
-}
-
-static void read_all(struct scene *scene, rb_subscriber *subscriber, uint64_t from) {
-    static uint8_t payload[LARGEST];
-    rb_record record;
-    uint64_t missed = 0;
-    uint64_t next = from;
-    rb_stats stats;
-    int status;
-    while (!scene->failed &&
-           (status = rb_subscriber_peek(subscriber, &record, &missed)) != RB_EMPTY) {
-        if (status == RB_OK) {
-            status = rb_subscriber_copy(subscriber, &record, payload, &missed);
-        }
-        if (status != RB_OK || record.seq != next++) {
-            complain(scene, "reading seq %llu: status %d", (unsigned long long)next, status);
-            return;
-        }
-        check_record(scene, &record, payload);
-    }
-    CHECK(scene, rb_ring_stats(scene->ring, &stats) == RB_OK);
-    CHECK(scene, stats.floor == from && stats.tail == next);
-}
-
-/* All kept records, from the floor to the tail, with nobody emitting meanwhile. */
-void verify(struct scene *scene) {
-    char why[200];
-    rb_subscriber *subscriber;
-    uint64_t missed;
-    if (scene->failed) {
-        return;
-    }
-    int fd = open_path(scene->path);
-    int status =
-        rb_subscriber_open(fd, scene->path, 0, NULL, &subscriber, &missed, why, sizeof why);
-    close(fd);
-    if (status != RB_OK) {
-        complain(scene, "nobody can subscribe: status %d", status);
-        return;
-    }
-    read_all(scene, subscriber, missed);
-    rb_subscriber_free(subscriber);
-}
-
-/* Dense numbers: what is in the order and not the others' is the stepped child's. */
-void check_published(struct scene *scene, bool is_over) {
-    const struct report *report = scene->report;
-    rb_stats stats;
-    if (scene->failed) {
-        return;
-    }
-    CHECK(scene, rb_ring_stats(scene->ring, &stats) == RB_OK);
-    uint64_t published = stats.tail - scene->known;
-    if (published < report->returned || published > report->planned ||
-        (is_over && published != report->planned)) {
-        complain(scene, "%llu of %u records published, %u emits returned",
-                 (unsigned long long)published, report->planned, report->returned);
-    }
-    for (uint32_t i = 0; is_over && i < report->returned; i++) {
-        /* A number that another emitter was given as well would make the tail come out right. */
-        if (scene->kinds[report->seqs[i]] != 0) {
-            complain(scene, "seq %llu was given to two", (unsigned long long)report->seqs[i]);
-        }
-    }
-}
-
-/* The peer is the only emitter left; it is lane 0 and has at most the block it writes into. */
-void check_nothing_leaked(struct scene *scene) {
-    rb_stats stats;
-    uint32_t peers = 0;
-    if (scene->failed) {
-        return;
-    }
-    CHECK(scene, rb_ring_stats(scene->ring, &stats) == RB_OK);
-    for (uint32_t b = 0; b < stats.block_count; b++) {
-        uint64_t word = block_word(scene, b);
-        if (rb_word_is_owned(word) && rb_word_lane(word) != 0) {
-            complain(scene, "block %u is lost to lane %u", b, rb_word_lane(word));
-        }
-        peers += rb_word_is_owned(word);
-    }
-    CHECK(scene, peers <= 1 && stats.blocks_free == stats.block_count - peers);
 }

@@ -1,7 +1,9 @@
 /* Every instruction of an operation of the library, killed there or stopped there.
  *
- *     step PATH CASE count            prints the number of instruction boundaries
- *     step PATH CASE STRIDE [FIRST]   at every STRIDE-th boundary, one kill and one stop
+ *     step PATH CASE STRIDE [FIRST [PROCESSOR [FAILURES]]]
+ *
+ * At every STRIDE-th instruction boundary from the FIRST one on (stride 0: at none, they are only
+ * counted), one kill and one stop, until so many have failed.
  *
  * For each boundary a ring is made anew and a child forked, which opens what it needs itself (the
  * mapping of a ring is not inherited) and stops. It is then stepped to the boundary and
@@ -28,13 +30,26 @@
 #include <unistd.h>
 
 enum {
-    PATIENCE_S = 60, /* for one run; more is a hang */
-    MAX_COMPLAINTS = 20,
+    PATIENCE_S = 60,     /* for one run; more is a hang */
+    USUAL_PATIENCE = 20, /* failures */
+};
+
+/* The boundaries to be tried: from before the first instruction to after the last. */
+struct region {
+    uint32_t begin;
+    uint32_t end;
+};
+
+struct tally {
+    uint32_t runs[STOP + 1];
+    uint32_t failures;
+    uint32_t astray;
 };
 
 static const struct step_case *find_case(const char *name) {
-    const struct step_case *tables[] = {ring_cases, edge_cases};
-    for (int t = 0; t < 2; t++) {
+    const struct step_case *tables[] = {emit_cases,     shortage_cases, gate_cases,
+                                        obstacle_cases, read_cases,     edge_cases};
+    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (const struct step_case *c = tables[t]; c->name != NULL; c++) {
             if (strcmp(c->name, name) == 0) {
                 return c;
@@ -77,6 +92,7 @@ static void end_by_force(pid_t child) {
 /* To the end of the region, and then of the child, untraced. */
 static void let_finish(struct scene *scene, pid_t child, bool at_end) {
     if (!at_end && !scene->failed) {
+        __atomic_store_n(&scene->report->awake_by_ns, now_ns(), __ATOMIC_SEQ_CST);
         ptrace(PTRACE_CONT, child, NULL, NULL);
         if (!is_at_mark(scene, child)) {
             complain(scene, "continued, the child did not reach its end");
@@ -89,6 +105,7 @@ static void let_finish(struct scene *scene, pid_t child, bool at_end) {
     if (!scene->what->is_edge) {
         check_published(scene, true);
         verify(scene);
+        check_found(scene);
     }
     int status = 0;
     ptrace(PTRACE_DETACH, child, NULL, NULL);
@@ -107,8 +124,13 @@ static void lap_twice(struct scene *scene) {
 
 /* At the boundary, with the child dead or standing. */
 static void go_on_without(struct scene *scene) {
+    if (!scene->what->is_edge) {
+        verify(scene);
+        check_found(scene);
+        check_in_hand(scene);
+    }
     run(scene->what->settle, scene);
-    if (scene->failed) {
+    if (scene->failed || (scene->what->is_quiet && scene->mode == STOP)) {
         return;
     }
     verify(scene);
@@ -151,14 +173,8 @@ static void note_start(struct scene *scene) {
     }
 }
 
-/* One run; returns the number of instructions of the region if they are to be counted, and
- * otherwise whether the boundary was another than meant. */
-static uint32_t run_once(struct scene *scene) {
-    uint32_t result = 0;
-    alarm(PATIENCE_S);
-    begin_scene(scene);
-    note_start(scene);
-    run(scene->what->arrange, scene);
+/* The child at the begin of its region. */
+static pid_t start_child(struct scene *scene) {
     pid_t child = fork();
     if (child == 0) {
         be_stepped(scene);
@@ -171,25 +187,43 @@ static uint32_t run_once(struct scene *scene) {
         ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)PTRACE_O_EXITKILL);
     }
     for (uint32_t i = 0; i < scene->report->returned; i++) {
-        scene->found[i] = (int64_t)scene->report->seqs[i];
+        scene->found[i] = scene->report->seqs[i];
     }
+    return child;
+}
+
+static void count_boundaries(struct scene *scene, pid_t child, struct region *region) {
+    region->end = walk_first(scene, child, &region->begin);
+    end_by_force(child);
+    if (scene->what->when_asleep != NULL && scene->may_sleep) {
+        complain(scene, "it was to sleep and did not");
+    }
+}
+
+/* One run; true if the boundary was another than meant. */
+static bool run_once(struct scene *scene, struct region *region) {
+    bool astray = false;
+    alarm(PATIENCE_S);
+    begin_scene(scene);
+    note_start(scene);
+    run(scene->what->arrange, scene);
+    pid_t child = start_child(scene);
     run(scene->what->meanwhile, scene);
+    scene->may_sleep = true;
     if (scene->mode == COUNT) {
-        result = walk_first(scene, child);
-        end_by_force(child);
+        count_boundaries(scene, child, region);
     } else if (scene->failed) {
         end_by_force(child);
     } else {
-        bool astray = false;
         bool at_end = walk_to(scene, child, scene->boundary, &astray);
+        scene->may_sleep = false;
         at_the_boundary(scene, child, at_end);
-        result = astray;
     }
     if (scene->bystander > 0 && (scene->mode == COUNT || scene->failed)) {
         end_by_force(scene->bystander);
     }
     end_scene(scene);
-    return result;
+    return astray;
 }
 
 static void report_hang(int number) {
@@ -202,8 +236,8 @@ static void report_hang(int number) {
 }
 
 /* Observer and child take turns: on one processor a step costs no wake-up of another. */
-static void stay_on_one_processor(void) {
-    int here = sched_getcpu();
+static void stay_on_one_processor(int processor) {
+    int here = processor >= 0 ? processor : sched_getcpu();
     cpu_set_t one;
     CPU_ZERO(&one);
     if (here >= 0) {
@@ -222,41 +256,58 @@ static struct report *shared_report(void) {
     return report;
 }
 
+/* Counts the boundaries of the region; false if something is wrong already. */
+static bool measure(const struct scene *fresh, struct region *region) {
+    /* A run that is not counted first: the child inherits the observer's heap, and from now on that
+     * looks the same each time, so that the child takes the same way through malloc. */
+    struct scene scene = *fresh;
+    scene.mode = KILL;
+    run_once(&scene, NULL);
+    const bool is_broken = scene.failed;
+    scene = *fresh;
+    scene.mode = COUNT;
+    run_once(&scene, region);
+    return !is_broken && !scene.failed;
+}
+
+static struct tally walk_all(const struct scene *fresh, const struct region *region,
+                             uint32_t stride, uint32_t first, uint32_t most_failures) {
+    struct tally tally = {0};
+    for (uint32_t at = region->begin + first;
+         stride > 0 && at <= region->end && tally.failures < most_failures; at += stride) {
+        for (enum run_mode mode = KILL; mode <= STOP; mode++) {
+            struct scene scene = *fresh;
+            scene.mode = mode;
+            scene.boundary = at;
+            tally.astray += run_once(&scene, NULL);
+            tally.runs[mode]++;
+            tally.failures += scene.failed;
+        }
+    }
+    return tally;
+}
+
+static uint32_t argument(int argc, char **argv, int which, uint32_t usual) {
+    return argc > which ? (uint32_t)strtoul(argv[which], NULL, 10) : usual;
+}
+
 int main(int argc, char **argv) {
     const struct step_case *what = argc >= 4 ? find_case(argv[2]) : NULL;
     if (what == NULL) {
-        fprintf(stderr, "usage: step PATH CASE count|STRIDE [FIRST]\n");
+        fprintf(stderr, "usage: step PATH CASE STRIDE [FIRST [PROCESSOR [FAILURES]]]\n");
         return 2;
     }
     signal(SIGALRM, report_hang);
-    stay_on_one_processor();
-    struct report *report = shared_report();
-    /* A run that is not counted first: the child inherits the observer's heap, and from now on that
-     * looks the same each time, so that the child takes the same way through malloc. */
-    struct scene scene = {.what = what, .path = argv[1], .report = report, .mode = KILL};
-    run_once(&scene);
-    const bool is_broken = scene.failed;
-    scene = (struct scene){.what = what, .path = argv[1], .report = report, .mode = COUNT};
-    const uint32_t boundaries = run_once(&scene) + 1;
-    if (strcmp(argv[3], "count") == 0 || scene.failed || is_broken) {
-        printf("%s %u 0 0 %d 0\n", what->name, boundaries, scene.failed || is_broken);
-        return scene.failed || is_broken;
+    stay_on_one_processor(argc > 5 ? atoi(argv[5]) : -1);
+    prepare_pattern();
+    const struct scene fresh = {.what = what, .path = argv[1], .report = shared_report()};
+    struct region region = {0};
+    struct tally tally = {.failures = 1};
+    if (measure(&fresh, &region)) {
+        tally = walk_all(&fresh, &region, argument(argc, argv, 3, 0), argument(argc, argv, 4, 0),
+                         argument(argc, argv, 6, USUAL_PATIENCE));
     }
-    const uint32_t stride = (uint32_t)strtoul(argv[3], NULL, 10);
-    const uint32_t first = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 0;
-    uint32_t runs[] = {[KILL] = 0, [STOP] = 0};
-    uint32_t failures = 0;
-    uint32_t astray = 0;
-    for (uint32_t at = first; stride > 0 && at < boundaries && failures < MAX_COMPLAINTS;
-         at += stride) {
-        for (enum run_mode mode = KILL; mode <= STOP; mode++) {
-            scene = (struct scene){
-                .what = what, .path = argv[1], .report = report, .boundary = at, .mode = mode};
-            astray += run_once(&scene);
-            runs[mode]++;
-            failures += scene.failed;
-        }
-    }
-    printf("%s %u %u %u %u %u\n", what->name, boundaries, runs[KILL], runs[STOP], failures, astray);
-    return failures > 0;
+    printf("%s %u %u %u %u %u\n", what->name, region.end + 1 - region.begin, tally.runs[KILL],
+           tally.runs[STOP], tally.failures, tally.astray);
+    return tally.failures > 0;
 }
