@@ -323,7 +323,7 @@ int rb_emitter_gate_name(rb_emitter *e, uint32_t gate, char name[64]) {
 static int open_lane(struct rb_emitter *e, int fd) {
     struct rb_segment *segment = &e->handle.segment;
     uint32_t incarnation;
-    int status = rb_lock_share(fd, rb_attach_byte());
+    int status = segment->is_read_only ? RB_READ_ONLY : rb_lock_share(fd, rb_attach_byte());
     if (status == RB_OK) {
         status = rb_lane_open(segment, fd, &e->view.lane, &incarnation);
     }

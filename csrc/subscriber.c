@@ -154,6 +154,14 @@ int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *record, void *payl
     return copy_and_leave(s, rb_handle_try_enter(&s->handle), record, payload, missed);
 }
 
+static uint32_t announce(struct rb_segment *segment, uint64_t *limit_ns) {
+    uint32_t *word = &segment->hot->sleep;
+    uint32_t value = segment->is_read_only ? rb_park_unannounced(word) : rb_park_announce(word);
+    uint64_t slice_ns = (value & 1) == 0 ? RB_UNANNOUNCED_SLICE_NS : RB_SLICE_NS;
+    *limit_ns = *limit_ns < slice_ns ? *limit_ns : slice_ns;
+    return value;
+}
+
 int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
     struct rb_segment *segment = &s->handle.segment;
     int status = rb_handle_sleep(&s->handle);
@@ -162,14 +170,13 @@ int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
     }
     const uint64_t mask = segment->cell_mask;
     const uint64_t t = rb_load_relaxed_64(&s->cursor);
-    uint32_t announced = rb_park_announce(&segment->hot->sleep);
+    uint32_t announced = announce(segment, &limit_ns);
     /* [park:B] seq_cst, the second look; pairs with [publish:A] and [wake:A] */
     uint64_t found = rb_load_seq_cst_64(&segment->order[t & mask]);
     if ((found & ~mask) < (t & ~mask)) {
         status = rb_segment_is_marked_unlinked(segment)
                      ? RB_UNLINKED
-                     : rb_park(&segment->hot->sleep, announced,
-                               limit_ns < RB_SLICE_NS ? limit_ns : RB_SLICE_NS);
+                     : rb_park(&segment->hot->sleep, announced, limit_ns);
         if (status == RB_TIMED_OUT && rb_segment_check_linked(segment) == RB_UNLINKED) {
             status = RB_UNLINKED;
         }
@@ -215,6 +222,9 @@ static int place_cursor(struct rb_subscriber *s, int fd, uint64_t start, const c
     uint64_t wanted = start > tail - first_number(segment) ? tail : start + first_number(segment);
     s->cursor = wanted;
     if (gate != NULL) {
+        if (segment->is_read_only) {
+            return RB_READ_ONLY;
+        }
         int status = rb_gate_register(segment, fd, gate, &s->gate, &s->gate_word, &s->cursor);
         if (status != RB_OK) {
             return status;
@@ -253,6 +263,14 @@ int rb_subscriber_open(int fd, const char *path, uint64_t start, const char *gat
     return RB_OK;
 }
 
+static void wake_sleepers(const struct rb_segment *segment) {
+    if (segment->is_read_only) {
+        rb_wake_unmarked(&segment->hot->sleep); /* who is about to sleep sleeps a slice */
+    } else {
+        rb_wake(&segment->hot->sleep);
+    }
+}
+
 int rb_subscriber_close(rb_subscriber *s, int keep) {
     int status = rb_handle_enter(&s->handle);
     if (status != RB_OK) {
@@ -263,7 +281,7 @@ int rb_subscriber_close(rb_subscriber *s, int keep) {
     }
     rb_handle_close(&s->handle);
     if (s->handle.sleepers > 0) {
-        rb_wake(&s->handle.segment.hot->sleep);
+        wake_sleepers(&s->handle.segment);
     }
     rb_handle_leave(&s->handle);
     return RB_OK;

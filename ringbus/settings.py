@@ -77,6 +77,22 @@ def ring_size() -> int:
     return size
 
 
+def ring_mode() -> int:
+    """Who may use a new ring's file: RINGBUS_MODE in octal digits, else 0600, its creator alone."""
+    text = env("RINGBUS_MODE")
+    if text is None:
+        return 0o600
+    if re.fullmatch("(0o?)?[0-7]{3}", text) is None:
+        raise _bad("RINGBUS_MODE", "three octal digits such as 600, 640 or 660")
+    return int(text, 8)
+
+
+def ring_group() -> str | int | None:
+    """The group of a new ring's file: RINGBUS_GROUP, a name or a number, else the creator's."""
+    text = env("RINGBUS_GROUP")
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else text
+
+
 def policy() -> Policy:
     """What a Bus does when a gate is a whole ring behind: RINGBUS_POLICY, else `block`."""
     chosen = env("RINGBUS_POLICY") or "block"

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ringbus
-from ringbus import IncompatibleRing, Ring, RingExists, RingNotFound, RingUnlinked, _native
+from ringbus import IncompatibleRing, Ring, RingExists, RingNotFound, RingUnlinked
 from ringbus._native import ffi, lib
 
 VERSION, EPOCH, CAPACITY = 8, 32, 48  # offsets in the header
@@ -430,19 +430,3 @@ def test_threads_that_emit_first_at_once_open_one_lane(ring: Ring) -> None:
     for thread in threads:
         thread.join()
     assert len(ring.stats().lanes) == 1
-
-
-def test_permission_error_names_the_ring(ring: Ring) -> None:
-    """Another user's ring is not taken for a missing one."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may become somebody else")
-
-    def open_as_nobody(child: Child) -> None:
-        os.setuid(65534)
-        with pytest.raises(PermissionError, match=ring.name):
-            Ring.open(ring.name)
-        with pytest.raises(PermissionError, match=ring.name):
-            _native.attach(ring.name, observer=True)
-
-    with Child(open_as_nobody) as child:
-        child.finish()
