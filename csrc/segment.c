@@ -74,10 +74,20 @@ static int link_into_place(int fd, const char *path) {
     return errno == EEXIST ? RB_EXISTS : -errno;
 }
 
+/* Refused up front: trying would take the memory from everybody else until it fails. */
+static bool has_room(int fd, uint64_t size) {
+    struct statfs system;
+    return fstatfs(fd, &system) != 0 || system.f_blocks == 0 /* without a limit */ ||
+           (uint64_t)system.f_bavail * (uint64_t)system.f_bsize >= size;
+}
+
 /* Piece by piece: a signal undoes the whole of an allocation on some kernels, and a process with a
  * busy timer would never get a large one done. */
 static int allocate(int fd, uint64_t size) {
     const uint64_t step = UINT64_C(1) << 20;
+    if (!has_room(fd, size)) {
+        return RB_NO_SPACE;
+    }
     for (uint64_t at = 0; at < size; at += step) {
         uint64_t piece = size - at < step ? size - at : step;
         int status;

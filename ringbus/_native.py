@@ -164,9 +164,10 @@ def _no_space(name: str, size: int) -> str:
     free = system.f_bavail * system.f_frsize
     total = system.f_blocks * system.f_frsize
     return (
-        f"ring {name!r} of {size} bytes does not fit: {FOLDER} has {free} of {total} bytes free; "
-        "take a smaller size, remove unused rings with `ringbus gc`, or enlarge it "
-        "(docker run --shm-size)"
+        f"ring {name!r} of {size} bytes, and an eighth more for its index, does not fit: "
+        f"{FOLDER} has {free} of {total} bytes free; take a smaller size (RINGBUS_SIZE=64K is the "
+        "smallest), remove unused rings with `ringbus gc`, or enlarge it "
+        "(docker run --shm-size=256m)"
     )
 
 
