@@ -68,11 +68,18 @@ ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
     lib.RB_NO_SPACE: (errors.NoSpace, "{why}"),
     lib.RB_NO_LANE: (
         errors.LimitReached,
-        "ring {name!r} has no lane left for another emitter: {why} at most; a larger ring has more",
+        (
+            "ring {name!r} has no lane left for another emitter: {why} at most; close one "
+            "(`ringbus stats {name}` lists them; threads may share a handle), or make the ring "
+            "larger: from 4 MiB on it has 128"
+        ),
     ),
     lib.RB_NO_GATE: (
         errors.LimitReached,
-        "ring {name!r} has no place left for another gate: 16 at most",
+        (
+            "ring {name!r} has no place left for another gate: 16 at most; close one "
+            "(`ringbus stats {name}` lists them), or subscribe without a gate"
+        ),
     ),
     lib.RB_GATE_TAKEN: (
         errors.GateTaken,
