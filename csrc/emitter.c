@@ -227,8 +227,11 @@ static int check_usable(struct rb_emitter *e, uint64_t now_ns) {
     if (now_ns - e->link_checked_ns < LINK_CHECK_NS) {
         return RB_OK;
     }
-    e->link_checked_ns = now_ns;
-    return rb_segment_check_linked(&e->handle.segment);
+    int status = rb_segment_check_linked(&e->handle.segment);
+    if (status == RB_OK) { /* else the next emit is told, too */
+        e->link_checked_ns = now_ns;
+    }
+    return status;
 }
 
 static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, size_t *published,

@@ -23,6 +23,7 @@
 struct rb_subscriber {
     struct rb_handle handle;
     uint64_t cursor; /* internal number; written with the lock held, read without it as well */
+    uint64_t link_checked_ns;
     bool is_gate;
     uint32_t gate;
     uint64_t gate_word;
@@ -61,11 +62,25 @@ static bool is_still_kept(const struct rb_segment *segment, uint64_t number) {
     return rb_floor_of(rb_load_relaxed_64(&segment->hot->floor)) <= number;
 }
 
+/* A file removed by hand has no mark, and who polls never comes to the end of a sleep. */
+static int check_linked_now_and_then(struct rb_subscriber *s) {
+    uint64_t now_ns = rb_monotonic_ns();
+    if (now_ns - s->link_checked_ns < RB_SLICE_NS) {
+        return RB_OK;
+    }
+    int status = rb_segment_check_linked(&s->handle.segment);
+    if (status == RB_OK) { /* else the next call is told, too */
+        s->link_checked_ns = now_ns;
+    }
+    return status;
+}
+
 /* Nothing at the cursor: nothing yet, or nothing ever again. */
-static int no_record(const struct rb_segment *segment, uint64_t t) {
+static int no_record(struct rb_subscriber *s, uint64_t t) {
+    const struct rb_segment *segment = &s->handle.segment;
     const uint64_t mask = segment->cell_mask;
     if (!rb_segment_is_marked_unlinked(segment)) {
-        return RB_EMPTY;
+        return check_linked_now_and_then(s) == RB_UNLINKED ? RB_UNLINKED : RB_EMPTY;
     }
     /* [publish:B] acquire; pairs with [publish:A]: it may have come in before the mark */
     uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
@@ -79,7 +94,7 @@ static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
     /* [read:A] acquire; pairs with [publish:A]: the record's bytes are there */
     uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
     if ((found & ~mask) < (t & ~mask)) {
-        return no_record(segment, t);
+        return no_record(s, t);
     }
     if ((found & ~mask) > (t & ~mask)) {
         return lapped(s, rb_slot_number(found, t & mask, mask), missed);
