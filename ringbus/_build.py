@@ -47,4 +47,6 @@ ffibuilder.set_source(
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", *flags()],
     extra_link_args=flags(),
     libraries=["pthread"],
+    # cffi would use the stable ABI of free-threaded builds from 3.15 on; csrc/fastcall.h does not.
+    **({"py_limited_api": False} if sysconfig.get_config_var("Py_GIL_DISABLED") else {}),
 )
