@@ -34,8 +34,14 @@ WHY_BYTES = 200
 
 # Statuses that are exceptions. The others are values of normal life (see RESULTS).
 ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
-    lib.RB_NOT_FOUND: (errors.RingNotFound, "there is no ring {name!r} on this machine"),
-    lib.RB_EXISTS: (errors.RingExists, "a ring {name!r} exists already"),
+    lib.RB_NOT_FOUND: (
+        errors.RingNotFound,
+        "there is no ring {name!r} on this machine; `ringbus ls` lists those that there are",
+    ),
+    lib.RB_EXISTS: (
+        errors.RingExists,
+        "a ring {name!r} exists already; open it, or remove it with `ringbus rm {name}`",
+    ),
     lib.RB_INCOMPATIBLE: (
         errors.IncompatibleRing,
         (
@@ -83,7 +89,10 @@ ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
     ),
     lib.RB_GATE_TAKEN: (
         errors.GateTaken,
-        "a living process holds the gate {why!r} of ring {name!r}; close it there first",
+        (
+            "a living process holds the gate {why!r} of ring {name!r}; close it there first "
+            "(`ringbus stats {name}` tells which it is), or take another name"
+        ),
     ),
     lib.RB_EVICTED: (
         errors.RingbusError,

@@ -12,16 +12,8 @@ from ringbus.ring import Ring, list_rings
 
 def agents(state: Path) -> list[str]:
     """Names of all agents: those that have a ring, and those that have only a history left."""
-    stored = {path.stem for path in state.glob("*.sqlite") if _is_agent_name(path.stem)}
+    stored = {path.stem for path in state.glob("*.sqlite") if settings.is_agent_name(path.stem)}
     return sorted(stored | set(agent_rings()))
-
-
-def _is_agent_name(name: str) -> bool:
-    try:
-        settings.check_agent_name(name)
-    except ValueError:
-        return False
-    return True
 
 
 def agent_rings() -> list[str]:

@@ -39,9 +39,14 @@ def env(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def is_agent_name(name: str) -> bool:
+    """Whether an agent, or a ring, may have that name."""
+    return _AGENT_NAME.fullmatch(name) is not None
+
+
 def check_agent_name(name: str) -> str:
     """`name`, if an agent may have it. Raises `ValueError` otherwise."""
-    if _AGENT_NAME.fullmatch(name) is None:
+    if not is_agent_name(name):
         raise ValueError(
             f"not an agent name: {name[:100]!r}; take 1 to 64 of A-Z a-z 0-9 . _ - "
             "and begin with a letter or digit"

@@ -159,7 +159,9 @@ class Ring(Closing):
                 read_only=self._is_read_only,
                 of=self._handle,
             )
-            report = EmitReport(self.name, self.max_payload, handle, self._manner.on_stall)
+            report = EmitReport(
+                self.name, self.max_payload, self._handle, handle, self._manner.on_stall
+            )
             emitter = _native.Emitter(_native.address(handle), report)
             self._emitter = handle
             self.__dict__["emit"] = emitter.emit
@@ -305,5 +307,5 @@ def unlink(name: str) -> None:
 
 
 def list_rings() -> list[str]:
-    """Names of the rings on this machine, sorted."""
-    return _native.list_files()
+    """Names of the rings on this machine, sorted; other files have names that no ring can have."""
+    return [name for name in _native.list_files() if settings.is_agent_name(name)]
