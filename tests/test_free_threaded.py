@@ -28,9 +28,9 @@ def test_builtins_compile_without_the_stable_abi(source: str) -> None:
     if not Path(include, "Python.h").exists():
         go_without(f"there is no Python.h in {include}: install python3-dev")
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
+    options = ["-std=c11", "-fsyntax-only", "-DPy_GIL_DISABLED=1", "-isystem", include]
     run = subprocess.run(
-        [compiler, "-std=c11", "-fsyntax-only", "-DPy_GIL_DISABLED=1", *warnings]
-        + ["-isystem", include, ROOT / "csrc" / source],
+        [compiler, *options, *warnings, ROOT / "csrc" / source],
         capture_output=True,
         text=True,
         check=False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +212,38 @@ def test_bus_of_a_removed_ring_says_so_and_the_next_one_makes_a_new_ring(
         with ringbus.Bus(ring_name, size=SIZE, persister=None, state=tmp_path) as again:
             assert again.epoch != bus.epoch
             assert again.emit(ringbus.Note("two")) == 0
+
+
+OUTLIVED = """
+import sys
+from pathlib import Path
+import ringbus
+
+name, state = sys.argv[1:]
+with ringbus.Bus(name, persister=None, size=64 << 10, state=state) as bus:
+    live = bus.subscribe()
+    bus.emit(ringbus.Note("one"))
+    assert next(live).event == ringbus.Note("one")
+ring = ringbus.Ring.open(name)  # left open at the end, as by a program that was not tidy
+gate = ring.subscribe(gate="untidy")
+trackers = [module for module in sys.modules if module.startswith("multiprocessing")]
+assert trackers == [], trackers
+children = Path("/proc/thread-self/children").read_text()
+assert children == "", children
+print(ring.epoch)
+"""
+
+
+def test_ring_outlives_its_maker_and_no_tracker_is_started(ring_name: str, tmp_path: Path) -> None:
+    """Only unlink() removes it: multiprocessing, whose tracker would, is never even imported."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OUTLIVED, ring_name, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    with Ring.open(ring_name) as ring:
+        assert (ring.epoch, ring.tail) == (run.stdout.strip(), 1)
+        assert [(gate.name, gate.alive) for gate in ring.gates()] == [("untidy", False)]
