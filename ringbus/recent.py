@@ -24,9 +24,12 @@ def envelope_of(epoch: str, record: Record) -> Envelope:
 def is_there(database: Path) -> bool:
     """Whether there is such a file, or may be: in a folder that this user may not look into."""
     try:
-        return database.exists()
+        database.stat()
     except PermissionError:
         return True
+    except OSError:
+        return False
+    return True
 
 
 def open_history(database: Path, agent: str, warn: Callable[[str], None]) -> History | None:
