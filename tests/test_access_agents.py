@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from helpers import Child
-from missing import go_without
+from others import become_other, need_root
 
 # All that a child may need: the other user may not be able to read the interpreter's files.
 import ringbus.persister
@@ -22,17 +22,13 @@ from ringbus.errors import HistoryError
 from ringbus.history import History
 from ringbus.removal import remove_agent
 
-OTHER = 65534
-
-
 NAME = f"test-theirs-{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
 def theirs() -> Iterator[Path]:
     """The state folder of an agent NAME, three events stored, that all may read."""
-    if os.geteuid() != 0:
-        go_without("only root may become somebody else")
+    need_root()
     with tempfile.TemporaryDirectory() as folder:  # not pytest's own, which is for one user
         state = Path(folder)
         state.chmod(0o755)
@@ -47,11 +43,7 @@ def as_other(function: Callable[[], None]) -> None:
     """Runs it in a process of another user, whose home is nowhere."""
 
     def run(_: Child) -> None:
-        os.environ["HOME"] = "/nonexistent"
-        os.environ.pop("RINGBUS_STATE", None)
-        os.setgroups([])
-        os.setgid(OTHER)
-        os.setuid(OTHER)
+        become_other()
         function()
 
     with Child(run) as child:
