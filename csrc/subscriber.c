@@ -75,16 +75,20 @@ static int check_linked_now_and_then(struct rb_subscriber *s) {
     return status;
 }
 
+/* The second look at a ring that is gone: a record may have come in before we saw that. */
+static bool is_published(const struct rb_segment *segment, uint64_t t) {
+    const uint64_t mask = segment->cell_mask;
+    /* [publish:B] acquire; pairs with [publish:A] */
+    return (rb_load_acquire_64(&segment->order[t & mask]) & ~mask) >= (t & ~mask);
+}
+
 /* Nothing at the cursor: nothing yet, or nothing ever again. */
 static int no_record(struct rb_subscriber *s, uint64_t t) {
     const struct rb_segment *segment = &s->handle.segment;
-    const uint64_t mask = segment->cell_mask;
-    if (!rb_segment_is_marked_unlinked(segment)) {
-        return check_linked_now_and_then(s) == RB_UNLINKED ? RB_UNLINKED : RB_EMPTY;
+    if (!rb_segment_is_marked_unlinked(segment) && check_linked_now_and_then(s) != RB_UNLINKED) {
+        return RB_EMPTY;
     }
-    /* [publish:B] acquire; pairs with [publish:A]: it may have come in before the mark */
-    uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
-    return (found & ~mask) < (t & ~mask) ? RB_UNLINKED : RB_EMPTY;
+    return is_published(segment, t) ? RB_EMPTY : RB_UNLINKED;
 }
 
 static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
@@ -193,7 +197,7 @@ int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
                      ? RB_UNLINKED
                      : rb_park(&segment->hot->sleep, announced, limit_ns);
         if (status == RB_TIMED_OUT && rb_segment_check_linked(segment) == RB_UNLINKED) {
-            status = RB_UNLINKED;
+            status = is_published(segment, t) ? RB_OK : RB_UNLINKED;
         }
     }
     return rb_handle_rise(&s->handle, status);

@@ -199,6 +199,23 @@ def test_what_was_acknowledged_before_the_end_is_read(ring_name: str, way: str) 
         assert read == list(range(50))
 
 
+def test_late_record_of_a_removed_ring_is_there_for_who_reads_on(ring: Ring) -> None:
+    """The emitter had looked a moment ago: it is acknowledged, and not lost."""
+    with ring.subscribe() as subscriber:
+        ring.emit(b"early")
+        by_hand(ring.name)
+        assert [record.payload for record in subscriber.read()] == [b"early"]
+        with pytest.raises(RingUnlinked):
+            subscriber.read()
+        try:
+            ring.emit(b"late")
+        except RingUnlinked:
+            return  # it took us a second to come here
+        assert [record.payload for record in subscriber.read()] == [b"late"]
+        with pytest.raises(RingUnlinked):
+            subscriber.read()
+
+
 def test_bus_of_a_removed_ring_says_so_and_the_next_one_makes_a_new_ring(
     ring_name: str, tmp_path: Path
 ) -> None:
