@@ -16,7 +16,7 @@ if sys.platform != "linux" or platform.machine() not in MACHINES or not is_64_bi
         f"{64 if is_64_bit else 32}-bit Python."
     )
 
-# A free-threaded interpreter has no stable ABI to build against.
+# A free-threaded interpreter has no stable ABI to build against, or (3.15) one that is not used.
 is_free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 setup(

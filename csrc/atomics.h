@@ -55,6 +55,14 @@ static inline uint32_t rb_fetch_and_32(uint32_t *word, uint32_t bits) {
     return __atomic_fetch_and(word, bits, __ATOMIC_SEQ_CST);
 }
 
+static inline uint64_t rb_fetch_add_64(uint64_t *word, uint64_t by) {
+    return __atomic_fetch_add(word, by, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t rb_exchange_64(uint64_t *word, uint64_t by) {
+    return __atomic_exchange_n(word, by, __ATOMIC_RELAXED);
+}
+
 static inline void rb_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 
 static inline void rb_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }

@@ -245,8 +245,11 @@ static int check_usable(struct rb_emitter *e, uint64_t now_ns) {
     if (now_ns - e->link_checked_ns < LINK_CHECK_NS) {
         return RB_OK;
     }
-    e->link_checked_ns = now_ns;
-    return rb_segment_check_linked(&e->handle.segment);
+    int status = rb_segment_check_linked(&e->handle.segment);
+    if (status == RB_OK) { /* else the next emit is told, too */
+        e->link_checked_ns = now_ns;
+    }
+    return status;
 }
 
 static int emit_items(struct rb_emitter *e, const rb_item *items, size_t count, size_t *published,
@@ -337,7 +340,7 @@ int rb_emitter_gate_name(rb_emitter *e, uint32_t gate, char name[64]) {
 static int open_lane(struct rb_emitter *e, int fd) {
     struct rb_segment *segment = &e->handle.segment;
     uint32_t incarnation;
-    int status = rb_lock_share(fd, rb_attach_byte());
+    int status = segment->is_read_only ? RB_READ_ONLY : rb_lock_share(fd, rb_attach_byte());
     if (status == RB_OK) {
         status = rb_lane_open(segment, fd, &e->view.lane, &incarnation);
     }

@@ -2,6 +2,8 @@
 #ifndef RB_FASTCALL_H
 #define RB_FASTCALL_H
 
+/* Free-threaded builds have no stable ABI before 3.15, so the whole API is used there. Nothing here
+ * counts on the interpreter lock: a handle has a lock of its own, and `untold` is an atomic word. */
 #define PY_SSIZE_T_CLEAN
 #ifndef Py_GIL_DISABLED
 #define Py_LIMITED_API 0x030B0000

@@ -3,6 +3,7 @@
  */
 #include "fastcall.h"
 
+#include "atomics.h"
 #include "subscriber.h"
 #include "wait.h"
 
@@ -89,22 +90,30 @@ static int read_one(rb_subscriber *subscriber, PyObject **made, size_t *bytes, u
     return status;
 }
 
+static void count_missed(rb_fast_handle *self, uint64_t missed) {
+    if (missed > 0) {
+        rb_fetch_add_64(&self->untold, missed);
+    }
+}
+
 /* A loss that was not told yet comes first; a handle that was closed or inherited tells nothing. */
 static int peek_or_loss(rb_fast_handle *self, rb_record *record) {
     uint64_t missed = 0;
     int status = subscriber_peek(self->handle, record, &missed);
-    self->untold += missed;
-    return self->untold > 0 && status != RB_CLOSED && status != RB_FORKED ? RB_LAPPED : status;
+    count_missed(self, missed);
+    const int is_usable = status != RB_CLOSED && status != RB_FORKED;
+    return is_usable && rb_load_relaxed_64(&self->untold) > 0 ? RB_LAPPED : status;
 }
 
 /* What can be read now. A loss behind records already in the list waits for the next call. */
 static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
     size_t bytes = 0;
-    while (PyList_Size(list) < limit && bytes < MAX_READ_BYTES && self->untold == 0) {
+    while (PyList_Size(list) < limit && bytes < MAX_READ_BYTES &&
+           rb_load_relaxed_64(&self->untold) == 0) {
         PyObject *made;
         uint64_t missed = 0;
         int status = read_one(self->handle, &made, &bytes, &missed);
-        self->untold += missed;
+        count_missed(self, missed);
         if (status == RB_LAPPED && PyList_Size(list) > 0) {
             return RB_OK;
         }
@@ -118,7 +127,7 @@ static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
         }
     }
     rb_record next;
-    return self->untold == 0 ? RB_OK : peek_or_loss(self, &next);
+    return rb_load_relaxed_64(&self->untold) == 0 ? RB_OK : peek_or_loss(self, &next);
 }
 
 /* A time-out in ns; UINT64_MAX: for ever. */
@@ -161,10 +170,14 @@ static int sleep_once(rb_fast_handle *self, uint64_t since_ns, uint64_t timeout_
     return -1;
 }
 
-static PyObject *report_lapped(rb_fast_handle *self) {
-    const rb_stall none = {.lag = self->untold};
-    self->untold = 0;
-    return rb_fast_fail(self->report, RB_LAPPED, &none, 0, rb_subscriber_cursor(self->handle));
+/* -1 with the exception set; 1: another thread told it meanwhile. */
+static int report_lapped(rb_fast_handle *self) {
+    const rb_stall none = {.lag = rb_exchange_64(&self->untold, 0)};
+    if (none.lag == 0) {
+        return 1;
+    }
+    rb_fast_fail(self->report, RB_LAPPED, &none, 0, rb_subscriber_cursor(self->handle));
+    return -1;
 }
 
 /* Reads until something is there or the time is over. */
@@ -181,8 +194,7 @@ static PyObject *read_records(rb_fast_handle *self, Py_ssize_t limit, uint64_t t
             again = timeout_ns == 0 ? 0 : sleep_once(self, since_ns, timeout_ns);
             status = RB_OK;
         } else if (status == RB_LAPPED) {
-            report_lapped(self);
-            again = -1;
+            again = report_lapped(self);
         } else {
             if (status != -1) {
                 rb_fast_fail(self->report, status, &none, 0, 0);

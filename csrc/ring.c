@@ -16,7 +16,11 @@ struct rb_ring {
 };
 
 int rb_ring_create(const char *path, uint64_t capacity) {
-    return rb_segment_create(path, capacity);
+    return rb_segment_create(path, capacity, 0600, RB_OWN_GROUP);
+}
+
+int rb_ring_create_shared(const char *path, uint64_t capacity, uint32_t mode, uint32_t group) {
+    return rb_segment_create(path, capacity, mode, group);
 }
 
 int rb_ring_attach(int fd, const char *path, int observer, rb_ring **ring, char *why,
@@ -182,8 +186,17 @@ int rb_ring_flags(rb_ring *ring, uint32_t *flags) {
     return status;
 }
 
-int rb_ring_change_flags(rb_ring *ring, uint32_t set, uint32_t clear) {
+static int enter_to_store(rb_ring *ring) {
     int status = rb_handle_enter(&ring->handle);
+    if (status == RB_OK && ring->handle.segment.is_read_only) {
+        rb_handle_leave(&ring->handle);
+        return RB_READ_ONLY;
+    }
+    return status;
+}
+
+int rb_ring_change_flags(rb_ring *ring, uint32_t set, uint32_t clear) {
+    int status = enter_to_store(ring);
     if (status == RB_OK) {
         /* [flags:B] seq_cst; pairs with [flags:A] */
         rb_fetch_or_32(&ring->handle.segment.hot->flags, set);
@@ -232,7 +245,7 @@ int rb_ring_database(rb_ring *ring, rb_database *database) {
 }
 
 int rb_ring_set_database(rb_ring *ring, const rb_database *database) {
-    int status = rb_handle_enter(&ring->handle);
+    int status = enter_to_store(ring);
     if (status != RB_OK) {
         return status;
     }
@@ -251,7 +264,7 @@ int rb_ring_set_database(rb_ring *ring, const rb_database *database) {
 }
 
 int rb_ring_wake(rb_ring *ring) {
-    int status = rb_handle_enter(&ring->handle);
+    int status = enter_to_store(ring);
     if (status == RB_OK) {
         rb_wake(&ring->handle.segment.hot->sleep);
         rb_wake(&ring->handle.segment.hot->stall);

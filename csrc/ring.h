@@ -42,7 +42,8 @@ typedef enum {
     RB_EVICTED = 20,    /* this gate was taken out */
     RB_INVALID = 21,
     RB_CORRUPT = 22,
-    RB_BUSY = 23 /* another thread is inside this handle */
+    RB_BUSY = 23,     /* another thread is inside this handle */
+    RB_READ_ONLY = 24 /* the handle was attached for reading and would have to store */
 } rb_status;
 
 /* What an emitter does when a gate is a whole ring behind. */
@@ -143,10 +144,16 @@ int rb_install_types(void);
 /* Builds a ring of `capacity` bytes (a power of two) and links it to `path`. RB_EXISTS if one is
  * there. The file belongs to its creator, mode 0600. */
 int rb_ring_create(const char *path, uint64_t capacity);
+/* The same with another mode, whatever the umask, and group; UINT32_MAX: the creator's own group.
+ * The file has both before anybody can find it. */
+int rb_ring_create_shared(const char *path, uint64_t capacity, uint32_t mode, uint32_t group);
 
 /* Attaches to the ring behind `fd` (which stays the caller's), found at `path`. Unless `observer`
  * is set the handle counts as attached, which keeps the ring from being collected. `why` (of
- * `why_size` bytes) gets the reason of RB_INCOMPATIBLE. */
+ * `why_size` bytes) gets the reason of RB_INCOMPATIBLE.
+ *
+ * Where `fd` is open for reading only, here and in rb_subscriber_open(), so is the mapping: nothing
+ * is ever stored through the handle, and what would have to store returns RB_READ_ONLY. */
 int rb_ring_attach(int fd, const char *path, int observer, rb_ring **ring, char *why,
                    size_t why_size);
 int rb_ring_close(rb_ring *ring);
@@ -195,7 +202,7 @@ int rb_subscriber_peek(rb_subscriber *subscriber, rb_record *record, uint64_t *m
 /* Copies the payload of the record just peeked at and moves the cursor past it. */
 int rb_subscriber_copy(rb_subscriber *subscriber, const rb_record *record, void *payload,
                        uint64_t *missed);
-/* Sleeps until the record at the cursor is there, at most `limit_ns`. */
+/* Sleeps until the record at the cursor is there, at most `limit_ns`; may return early. */
 int rb_subscriber_park(rb_subscriber *subscriber, uint64_t limit_ns);
 /* Tells emitters that this gate still wants `seq` and all after it. */
 int rb_subscriber_advance(rb_subscriber *subscriber, uint64_t seq);

@@ -74,10 +74,20 @@ static int link_into_place(int fd, const char *path) {
     return errno == EEXIST ? RB_EXISTS : -errno;
 }
 
+/* Refused up front: trying would take the memory from everybody else until it fails. */
+static bool has_room(int fd, uint64_t size) {
+    struct statfs system;
+    return fstatfs(fd, &system) != 0 || system.f_blocks == 0 /* without a limit */ ||
+           (uint64_t)system.f_bavail * (uint64_t)system.f_bsize >= size;
+}
+
 /* Piece by piece: a signal undoes the whole of an allocation on some kernels, and a process with a
  * busy timer would never get a large one done. */
 static int allocate(int fd, uint64_t size) {
     const uint64_t step = UINT64_C(1) << 20;
+    if (!has_room(fd, size)) {
+        return RB_NO_SPACE;
+    }
     for (uint64_t at = 0; at < size; at += step) {
         uint64_t piece = size - at < step ? size - at : step;
         int status;
@@ -91,16 +101,28 @@ static int allocate(int fd, uint64_t size) {
     return RB_OK;
 }
 
-static int build(int fd, const char *path, uint64_t capacity) {
+/* The group first: until then the file is the creator's alone. Not left to the mode of open(),
+ * which the umask cuts. */
+static int set_access(int fd, mode_t mode, gid_t group) {
+    if (group != RB_OWN_GROUP && fchown(fd, (uid_t)-1, group) != 0) {
+        return -errno;
+    }
+    return fchmod(fd, mode) == 0 ? RB_OK : -errno;
+}
+
+static int build(int fd, const char *path, uint64_t capacity, mode_t mode, gid_t group) {
     struct rb_geometry geometry = rb_geometry_of(capacity);
-    int status = allocate(fd, geometry.file_size);
+    int status = set_access(fd, mode, group);
+    if (status == RB_OK) {
+        status = allocate(fd, geometry.file_size);
+    }
     if (status == RB_OK) {
         status = write_header(fd, &geometry);
     }
     return status == RB_OK ? link_into_place(fd, path) : status;
 }
 
-int rb_segment_create(const char *path, uint64_t capacity) {
+int rb_segment_create(const char *path, uint64_t capacity, mode_t mode, gid_t group) {
     char folder[RB_PATH_SIZE];
     if (!rb_is_capacity(capacity) || split_folder(path, folder) != RB_OK) {
         return RB_INVALID;
@@ -109,7 +131,7 @@ int rb_segment_create(const char *path, uint64_t capacity) {
     if (fd < 0) {
         return errno == ENOSPC ? RB_NO_SPACE : -errno;
     }
-    int status = build(fd, path, capacity);
+    int status = build(fd, path, capacity, mode, group);
     close(fd);
     return status;
 }
@@ -201,7 +223,8 @@ static void place(struct rb_segment *segment) {
 
 static int map(struct rb_segment *segment, int fd) {
     size_t size = segment->geometry.file_size;
-    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int access = segment->is_read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+    void *base = mmap(NULL, size, access, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
         return -errno;
     }
@@ -223,7 +246,8 @@ int rb_segment_attach(struct rb_segment *segment, int fd, const char *path, char
     if (strlen(path) >= RB_PATH_SIZE) {
         return RB_INVALID;
     }
-    if (fstat(fd, &file) != 0) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fstat(fd, &file) != 0) {
         return -errno;
     }
     int status = check_file(fd, &file, why, why_size);
@@ -241,7 +265,8 @@ int rb_segment_attach(struct rb_segment *segment, int fd, const char *path, char
                                    .epoch = header.epoch,
                                    .created_ns = header.created_ns,
                                    .device = file.st_dev,
-                                   .inode = file.st_ino};
+                                   .inode = file.st_ino,
+                                   .is_read_only = (flags & O_ACCMODE) == O_RDONLY};
     memcpy(segment->path, path, strlen(path) + 1);
     return map(segment, fd);
 }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 enum { RB_PATH_SIZE = 320 };
+#define RB_OWN_GROUP ((gid_t)-1)
 
 struct rb_segment {
     uint8_t *base; /* NULL: detached */
@@ -27,13 +28,15 @@ struct rb_segment {
     dev_t device;
     ino_t inode;
     const uint32_t *parent_mark; /* reads 0 in a forked child */
+    bool is_read_only;           /* mapped without the right to store */
     char path[RB_PATH_SIZE];
 };
 
-int rb_segment_create(const char *path, uint64_t capacity);
+int rb_segment_create(const char *path, uint64_t capacity, mode_t mode, gid_t group);
 
 /* Checks everything before it trusts anything, then maps through `fd`, so that locks taken on that
- * descriptor's description live as long as the mapping. `fd` stays the caller's. */
+ * descriptor's description live as long as the mapping. `fd` stays the caller's; opened for reading
+ * only it makes a mapping into which nothing can be stored. */
 int rb_segment_attach(struct rb_segment *segment, int fd, const char *path, char *why,
                       size_t why_size);
 

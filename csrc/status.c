@@ -51,6 +51,8 @@ const char *rb_status_name(int status) {
         return "corrupt";
     case RB_BUSY:
         return "busy";
+    case RB_READ_ONLY:
+        return "read only";
     }
     return "unknown";
 }

@@ -23,6 +23,7 @@
 struct rb_subscriber {
     struct rb_handle handle;
     uint64_t cursor; /* internal number; written with the lock held, read without it as well */
+    uint64_t link_checked_ns;
     bool is_gate;
     uint32_t gate;
     uint64_t gate_word;
@@ -61,15 +62,33 @@ static bool is_still_kept(const struct rb_segment *segment, uint64_t number) {
     return rb_floor_of(rb_load_relaxed_64(&segment->hot->floor)) <= number;
 }
 
-/* Nothing at the cursor: nothing yet, or nothing ever again. */
-static int no_record(const struct rb_segment *segment, uint64_t t) {
+/* A file removed by hand has no mark, and who polls never comes to the end of a sleep. */
+static int check_linked_now_and_then(struct rb_subscriber *s) {
+    uint64_t now_ns = rb_monotonic_ns();
+    if (now_ns - s->link_checked_ns < RB_SLICE_NS) {
+        return RB_OK;
+    }
+    int status = rb_segment_check_linked(&s->handle.segment);
+    if (status == RB_OK) { /* else the next call is told, too */
+        s->link_checked_ns = now_ns;
+    }
+    return status;
+}
+
+/* The second look at a ring that is gone: a record may have come in before we saw that. */
+static bool is_published(const struct rb_segment *segment, uint64_t t) {
     const uint64_t mask = segment->cell_mask;
-    if (!rb_segment_is_marked_unlinked(segment)) {
+    /* [publish:B] acquire; pairs with [publish:A] */
+    return (rb_load_acquire_64(&segment->order[t & mask]) & ~mask) >= (t & ~mask);
+}
+
+/* Nothing at the cursor: nothing yet, or nothing ever again. */
+static int no_record(struct rb_subscriber *s, uint64_t t) {
+    const struct rb_segment *segment = &s->handle.segment;
+    if (!rb_segment_is_marked_unlinked(segment) && check_linked_now_and_then(s) != RB_UNLINKED) {
         return RB_EMPTY;
     }
-    /* [publish:B] acquire; pairs with [publish:A]: it may have come in before the mark */
-    uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
-    return (found & ~mask) < (t & ~mask) ? RB_UNLINKED : RB_EMPTY;
+    return is_published(segment, t) ? RB_EMPTY : RB_UNLINKED;
 }
 
 static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
@@ -79,7 +98,7 @@ static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
     /* [read:A] acquire; pairs with [publish:A]: the record's bytes are there */
     uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
     if ((found & ~mask) < (t & ~mask)) {
-        return no_record(segment, t);
+        return no_record(s, t);
     }
     if ((found & ~mask) > (t & ~mask)) {
         return lapped(s, rb_slot_number(found, t & mask, mask), missed);
@@ -154,6 +173,14 @@ int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *record, void *payl
     return copy_and_leave(s, rb_handle_try_enter(&s->handle), record, payload, missed);
 }
 
+static uint32_t announce(struct rb_segment *segment, uint64_t *limit_ns) {
+    uint32_t *word = &segment->hot->sleep;
+    uint32_t value = segment->is_read_only ? rb_park_unannounced(word) : rb_park_announce(word);
+    uint64_t slice_ns = (value & 1) == 0 ? RB_UNANNOUNCED_SLICE_NS : RB_SLICE_NS;
+    *limit_ns = *limit_ns < slice_ns ? *limit_ns : slice_ns;
+    return value;
+}
+
 int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
     struct rb_segment *segment = &s->handle.segment;
     int status = rb_handle_sleep(&s->handle);
@@ -162,16 +189,15 @@ int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
     }
     const uint64_t mask = segment->cell_mask;
     const uint64_t t = rb_load_relaxed_64(&s->cursor);
-    uint32_t announced = rb_park_announce(&segment->hot->sleep);
+    uint32_t announced = announce(segment, &limit_ns);
     /* [park:B] seq_cst, the second look; pairs with [publish:A] and [wake:A] */
     uint64_t found = rb_load_seq_cst_64(&segment->order[t & mask]);
     if ((found & ~mask) < (t & ~mask)) {
         status = rb_segment_is_marked_unlinked(segment)
                      ? RB_UNLINKED
-                     : rb_park(&segment->hot->sleep, announced,
-                               limit_ns < RB_SLICE_NS ? limit_ns : RB_SLICE_NS);
+                     : rb_park(&segment->hot->sleep, announced, limit_ns);
         if (status == RB_TIMED_OUT && rb_segment_check_linked(segment) == RB_UNLINKED) {
-            status = RB_UNLINKED;
+            status = is_published(segment, t) ? RB_OK : RB_UNLINKED;
         }
     }
     return rb_handle_rise(&s->handle, status);
@@ -215,6 +241,9 @@ static int place_cursor(struct rb_subscriber *s, int fd, uint64_t start, const c
     uint64_t wanted = start > tail - first_number(segment) ? tail : start + first_number(segment);
     s->cursor = wanted;
     if (gate != NULL) {
+        if (segment->is_read_only) {
+            return RB_READ_ONLY;
+        }
         int status = rb_gate_register(segment, fd, gate, &s->gate, &s->gate_word, &s->cursor);
         if (status != RB_OK) {
             return status;
@@ -253,6 +282,14 @@ int rb_subscriber_open(int fd, const char *path, uint64_t start, const char *gat
     return RB_OK;
 }
 
+static void wake_sleepers(const struct rb_segment *segment) {
+    if (segment->is_read_only) {
+        rb_wake_unmarked(&segment->hot->sleep); /* who is about to sleep sleeps a slice */
+    } else {
+        rb_wake(&segment->hot->sleep);
+    }
+}
+
 int rb_subscriber_close(rb_subscriber *s, int keep) {
     int status = rb_handle_enter(&s->handle);
     if (status != RB_OK) {
@@ -263,7 +300,7 @@ int rb_subscriber_close(rb_subscriber *s, int keep) {
     }
     rb_handle_close(&s->handle);
     if (s->handle.sleepers > 0) {
-        rb_wake(&s->handle.segment.hot->sleep);
+        wake_sleepers(&s->handle.segment);
     }
     rb_handle_leave(&s->handle);
     return RB_OK;

@@ -8,6 +8,9 @@
  * There is no count of sleepers, so a sleeper that died costs one superfluous system call, once.
  * Two wakers that both saw the bit add 2: the word is then odd without a sleeper, which costs the
  * next waker one superfluous call.
+ *
+ * A sleeper that may not store sleeps on the word as it is. While another sleeper's bit is set it is
+ * woken like that one; else it must look again by itself, after a short slice.
  */
 #define _GNU_SOURCE
 #include "wait.h"
@@ -34,7 +37,12 @@ uint32_t rb_park_announce(uint32_t *word) {
     return value;
 }
 
-int rb_park(uint32_t *word, uint32_t announced, uint64_t limit_ns) {
+uint32_t rb_park_unannounced(const uint32_t *word) {
+    /* [park:A] seq_cst: an odd value is the bit that is set already */
+    return rb_load_seq_cst_32(word);
+}
+
+int rb_park(const uint32_t *word, uint32_t announced, uint64_t limit_ns) {
     struct timespec limit = {.tv_sec = (time_t)(limit_ns / 1000000000),
                              .tv_nsec = (long)(limit_ns % 1000000000)};
     if (syscall(SYS_futex, word, FUTEX_WAIT, announced, &limit, NULL, 0) == 0 || errno == EAGAIN) {
@@ -52,6 +60,10 @@ void rb_wake(uint32_t *word) {
     /* The comparison decides only about waking on the second address as well: nobody more. */
     syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, 0L, word,
             FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0));
+}
+
+void rb_wake_unmarked(const uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 static uint64_t clock_ns(clockid_t clock) {

@@ -10,6 +10,7 @@ import os
 import re
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 
@@ -35,6 +36,11 @@ def flags() -> list[str]:
     return ["-flto=auto", "-fno-plt"] if "gcc" in compiler else []
 
 
+def abi() -> dict[str, Any]:
+    """cffi would use the stable ABI of free-threaded builds from 3.15 on; ours does not."""
+    return {"py_limited_api": False} if sysconfig.get_config_var("Py_GIL_DISABLED") else {}
+
+
 ROOT = Path(__file__).resolve().parent.parent
 ffibuilder = FFI()
 ffibuilder.cdef(declarations((ROOT / SOURCES / "ring.h").read_text()))
@@ -47,4 +53,5 @@ ffibuilder.set_source(
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", *flags()],
     extra_link_args=flags(),
     libraries=["pthread"],
+    **abi(),
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 import posix_ipc
 
-from ringbus import _core, errors
+from ringbus import _access, _core, errors
 
 ffi, lib = _core.ffi, _core.lib
 if lib.rb_install_types() != lib.RB_OK:
@@ -34,8 +34,14 @@ WHY_BYTES = 200
 
 # Statuses that are exceptions. The others are values of normal life (see RESULTS).
 ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
-    lib.RB_NOT_FOUND: (errors.RingNotFound, "there is no ring {name!r} on this machine"),
-    lib.RB_EXISTS: (errors.RingExists, "a ring {name!r} exists already"),
+    lib.RB_NOT_FOUND: (
+        errors.RingNotFound,
+        "there is no ring {name!r} on this machine; `ringbus ls` lists those that there are",
+    ),
+    lib.RB_EXISTS: (
+        errors.RingExists,
+        "a ring {name!r} exists already; open it, or remove it with `ringbus rm {name}`",
+    ),
     lib.RB_INCOMPATIBLE: (
         errors.IncompatibleRing,
         (
@@ -44,6 +50,7 @@ ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
         ),
     ),
     lib.RB_CORRUPT: (errors.IncompatibleRing, "ring {name!r} is damaged: a record has no length"),
+    lib.RB_READ_ONLY: (errors.NotPermitted, "{why}"),
     lib.RB_UNLINKED: (
         errors.RingUnlinked,
         "ring {name!r} was removed while in use; open it anew to go on in the new one",
@@ -67,15 +74,25 @@ ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
     lib.RB_NO_SPACE: (errors.NoSpace, "{why}"),
     lib.RB_NO_LANE: (
         errors.LimitReached,
-        "ring {name!r} has no lane left for another emitter: {why} at most; a larger ring has more",
+        (
+            "ring {name!r} has no lane left for another emitter: {why} at most; close one "
+            "(`ringbus stats {name}` lists them; threads may share a handle), or make the ring "
+            "larger: from 4 MiB on it has 128"
+        ),
     ),
     lib.RB_NO_GATE: (
         errors.LimitReached,
-        "ring {name!r} has no place left for another gate: 16 at most",
+        (
+            "ring {name!r} has no place left for another gate: 16 at most; close one "
+            "(`ringbus stats {name}` lists them), or subscribe without a gate"
+        ),
     ),
     lib.RB_GATE_TAKEN: (
         errors.GateTaken,
-        "a living process holds the gate {why!r} of ring {name!r}; close it there first",
+        (
+            "a living process holds the gate {why!r} of ring {name!r}; close it there first "
+            "(`ringbus stats {name}` tells which it is), or take another name"
+        ),
     ),
     lib.RB_EVICTED: (
         errors.RingbusError,
@@ -92,6 +109,8 @@ def error(status: int, name: str, why: str = "", **attributes: Any) -> Exception
     """The exception of a status that is one; negative statuses are errnos."""
     if status < 0:
         return OSError(-status, f"ring {name!r}: {os.strerror(-status)}")
+    if status == lib.RB_READ_ONLY:
+        why = _access.may_not_write(name, file_of(name))
     kind, message = ERRORS[status]
     text = message.format(name=name, why=why, folder=FOLDER, prefix=PREFIX)
     return kind(text, **attributes)
@@ -103,23 +122,30 @@ def check(status: int, name: str, why: str = "") -> None:
         raise error(status, name, why)
 
 
+def file_of(name: str) -> str:
+    return f"{FOLDER}/{PREFIX}{name}"
+
+
 def path_of(name: str) -> bytes:
-    return os.fsencode(f"{FOLDER}/{PREFIX}{name}")
+    return os.fsencode(file_of(name))
 
 
-@contextmanager
-def descriptor(name: str) -> Iterator[int]:
-    """A new descriptor of the ring's file; locks on it live on in a mapping made through it."""
+def _shared_memory(name: str, *, read_only: bool) -> posix_ipc.SharedMemory:
     try:
-        memory = posix_ipc.SharedMemory(f"/{PREFIX}{name}")
+        return posix_ipc.SharedMemory(f"/{PREFIX}{name}", read_only=read_only)
     except posix_ipc.ExistentialError:
         raise error(lib.RB_NOT_FOUND, name) from None
     except ValueError:  # what it says of a folder
         raise error(lib.RB_INCOMPATIBLE, name, "it is not a regular file") from None
-    except posix_ipc.PermissionsError as refused:
-        raise PermissionError(
-            errno.EACCES, f"ring {name!r} belongs to another user: {refused}"
-        ) from refused
+    except posix_ipc.PermissionsError:
+        refusal = _access.may_not_read if read_only else _access.may_not_write
+        raise errors.NotPermitted(refusal(name, file_of(name))) from None
+
+
+@contextmanager
+def descriptor(name: str, *, read_only: bool) -> Iterator[int]:
+    """A new descriptor of the ring's file; locks on it live on in a mapping made through it."""
+    memory = _shared_memory(name, read_only=read_only)
     _in_hand.add(memory.fd)
     try:
         yield memory.fd
@@ -140,10 +166,12 @@ def _close_inherited() -> None:
 os.register_at_fork(after_in_child=_close_inherited)
 
 
-def create(name: str, size: int) -> None:
-    status = lib.rb_ring_create(path_of(name), size)
+def create(name: str, size: int, access: _access.Access) -> None:
+    status = lib.rb_ring_create_shared(path_of(name), size, access.mode, access.group)
     if status == lib.RB_NO_SPACE:
         raise error(status, name, why=_no_space(name, size))
+    if status in (-errno.EACCES, -errno.EPERM):
+        raise errors.NotPermitted(_access.may_not_create(name, file_of(name), access.group))
     check(status, name)
 
 
@@ -152,19 +180,25 @@ def _no_space(name: str, size: int) -> str:
     free = system.f_bavail * system.f_frsize
     total = system.f_blocks * system.f_frsize
     return (
-        f"ring {name!r} of {size} bytes does not fit: {FOLDER} has {free} of {total} bytes free; "
-        "take a smaller size, remove unused rings with `ringbus gc`, or enlarge it "
-        "(docker run --shm-size)"
+        f"ring {name!r} of {size} bytes, and an eighth more for its index, does not fit: "
+        f"{FOLDER} has {free} of {total} bytes free; take a smaller size (RINGBUS_SIZE=64K is the "
+        "smallest), remove unused rings with `ringbus gc`, or enlarge it "
+        "(docker run --shm-size=256m)"
     )
 
 
 def _open(
-    name: str, opener: Callable[[int, bytes, Any], int], limit_why: str = "", of: Any = None
+    name: str,
+    opener: Callable[[int, bytes, Any], int],
+    *,
+    read_only: bool,
+    limit_why: str = "",
+    of: Any = None,
 ) -> None:
     """Calls the opener with a new descriptor; with `of`, one of the ring behind that handle."""
     why = ffi.new("char[]", WHY_BYTES)
     try:
-        with descriptor(name) as fd:
+        with descriptor(name, read_only=read_only) as fd:
             if of is not None:  # another ring may stand under the name by now
                 check(lib.rb_ring_check_linked(of), name)
             status = opener(fd, path_of(name), why)
@@ -176,17 +210,32 @@ def _open(
     check(status, name, told)
 
 
-def attach(name: str, *, observer: bool) -> Any:
-    """A ring handle, freed with the returned object."""
+def attach(name: str, *, observer: bool, read_only: bool) -> tuple[Any, bool]:
+    """A ring handle, freed with the returned object, and whether it only reads.
+
+    Where writing is refused it only reads, though not asked to.
+    """
+    try:
+        return _attach(name, observer=observer, read_only=read_only), read_only
+    except errors.NotPermitted:
+        if read_only:
+            raise
+    return _attach(name, observer=observer, read_only=True), True
+
+
+def _attach(name: str, *, observer: bool, read_only: bool) -> Any:
     ring = ffi.new("rb_ring **")
     _open(
         name,
         lambda fd, path, why: lib.rb_ring_attach(fd, path, observer, ring, why, WHY_BYTES),
+        read_only=read_only,
     )
     return ffi.gc(ring[0], lib.rb_ring_free)
 
 
-def open_emitter(name: str, policy: int, limit_ns: int, lanes: int, *, of: Any = None) -> Any:
+def open_emitter(
+    name: str, policy: int, limit_ns: int, lanes: int, *, read_only: bool = False, of: Any = None
+) -> Any:
     """An emitter, of the ring behind the handle `of`; whoever wraps it in an `Emitter` owns it."""
     emitter = ffi.new("rb_emitter **")
     _open(
@@ -194,13 +243,16 @@ def open_emitter(name: str, policy: int, limit_ns: int, lanes: int, *, of: Any =
         lambda fd, path, why: lib.rb_emitter_open(
             fd, path, policy, limit_ns, emitter, why, WHY_BYTES
         ),
+        read_only=read_only,
         limit_why=str(lanes),
         of=of,
     )
     return emitter[0]
 
 
-def open_subscriber(name: str, start: int, gate: str | None, *, of: Any = None) -> tuple[Any, int]:
+def open_subscriber(
+    name: str, start: int, gate: str | None, *, read_only: bool = False, of: Any = None
+) -> tuple[Any, int]:
     """A subscriber, of the ring behind the handle `of`, and what it missed already.
 
     Whoever wraps it in a `Subscriber` owns it.
@@ -212,6 +264,7 @@ def open_subscriber(name: str, start: int, gate: str | None, *, of: Any = None) 
         lambda fd, path, why: lib.rb_subscriber_open(
             fd, path, start, gate_name, subscriber, missed, why, WHY_BYTES
         ),
+        read_only=read_only,
         limit_why=gate or "",
         of=of,
     )
@@ -227,6 +280,8 @@ def unlink(name: str) -> None:
         posix_ipc.unlink_shared_memory(f"/{PREFIX}{name}")
     except posix_ipc.ExistentialError:
         raise error(lib.RB_NOT_FOUND, name) from None
+    except posix_ipc.PermissionsError:
+        raise errors.NotPermitted(_access.may_not_remove(name, file_of(name))) from None
 
 
 def list_files() -> list[str]:

@@ -12,16 +12,8 @@ from ringbus.ring import Ring, list_rings
 
 def agents(state: Path) -> list[str]:
     """Names of all agents: those that have a ring, and those that have only a history left."""
-    stored = {path.stem for path in state.glob("*.sqlite") if _is_agent_name(path.stem)}
+    stored = {path.stem for path in state.glob("*.sqlite") if settings.is_agent_name(path.stem)}
     return sorted(stored | set(agent_rings()))
-
-
-def _is_agent_name(name: str) -> bool:
-    try:
-        settings.check_agent_name(name)
-    except ValueError:
-        return False
-    return True
 
 
 def agent_rings() -> list[str]:
@@ -48,6 +40,15 @@ def is_agent_ring(name: str) -> bool:
         return False
 
 
+def is_read_only(name: str) -> bool:
+    """Whether this user may do no more than read the ring; False where there is none."""
+    try:
+        with Ring.open(name, observer=True) as ring:
+            return ring.read_only
+    except (RingNotFound, RingUnlinked):
+        return False
+
+
 def is_agents(ring: Ring) -> bool:
     """Whether the ring belongs to an agent."""
     return bool(ring.flags & lib.RB_FLAG_AGENT)
@@ -64,12 +65,14 @@ def database_of(agent: str, state: Path) -> Path:
 
 
 def named_database(ring: Ring) -> Path | None:
-    """The database that serves the ring, if it still is the file that its persister opened."""
+    """The database that serves the ring, unless it no longer is what its persister opened."""
     database = ring.database()
     if database is None:
         return None
     try:
         found = Path(database.path).stat()
+    except PermissionError:
+        return Path(database.path)  # whoever opens it is told
     except OSError:
         return None
     same = (found.st_dev, found.st_ino) == (database.device, database.inode)

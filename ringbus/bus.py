@@ -40,6 +40,7 @@ from ringbus.persister.spawn import is_starting, last_words, spawn_persister
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.recent import envelope_of, open_history, recent
 from ringbus.ring import HISTORY_GATE, Ring
+from ringbus.ring.options import Making
 from ringbus.ring.stalls import Stall
 from ringbus.ring.subscriber import Subscriber
 
@@ -58,7 +59,11 @@ class Bus(Closing):
     `size` and `policy` default to RINGBUS_SIZE and RINGBUS_POLICY (`block`). The history is the
     file named by RINGBUS_EVENTS_DB, else `<agent>.sqlite` in the folder `state`. If no persister
     serves the ring, one is started and waited for, at most five seconds; then one warning, and
-    work goes on without history. `persister=None`: broadcast only.
+    work goes on without history. `persister=None`: broadcast only. `mode` and `group`, too, are
+    those of a ring that is made here; see `Ring.create()`.
+
+    Another user's ring that may only be read is subscribed to, and followed as far as its history
+    may be read; emitting raises `NotPermitted`.
 
     Raises `HistoryError` if another database serves this ring.
     """
@@ -68,6 +73,8 @@ class Bus(Closing):
         agent: str,
         *,
         size: int | None = None,
+        mode: int | None = None,
+        group: str | int | None = None,
         policy: settings.Policy | None = None,
         persister: Literal["auto"] | None = "auto",
         state: str | Path | None = None,
@@ -75,7 +82,7 @@ class Bus(Closing):
         self.name = settings.check_agent_name(agent)
         self.state = settings.state_dir(state)
         self.database = settings.events_db_override() or settings.history_path(agent, self.state)
-        self._size = size
+        self._making = Making(size=size, mode=mode, group=group)
         self._policy = policy or settings.policy()
         self._automatic = persister == "auto"
         self._warned: set[Topic] = set()
@@ -84,7 +91,7 @@ class Bus(Closing):
     def _open_ring(self) -> Ring:
         while True:
             ring = Ring.open_or_create(
-                self.name, size=self._size, policy=self._policy, on_stall=self._stalled
+                self.name, policy=self._policy, on_stall=self._stalled, **self._making
             )
             try:
                 self._take_into_service(ring)
@@ -96,6 +103,9 @@ class Bus(Closing):
                 raise
 
     def _take_into_service(self, ring: Ring) -> None:
+        if ring.read_only:
+            self.database = named_database(ring) or self.database
+            return
         ring.change_flags(set=lib.RB_FLAG_AGENT)
         self._check_database(ring)
         if self._automatic:
@@ -106,7 +116,7 @@ class Bus(Closing):
         named = named_database(ring)
         if named is None or named == self.database:
             return
-        if not (self.database.exists() and named.samefile(self.database)):
+        if not _is_same_file(named, self.database):
             raise HistoryError(
                 f"ring {self.name!r} is stored in {named}, this Bus would use {self.database}; "
                 f"set RINGBUS_STATE to {named.parent}, or remove the ring with "
@@ -275,6 +285,13 @@ class Bus(Closing):
 
     def __repr__(self) -> str:
         return f"<Bus {self.name!r} epoch={self.epoch}>"
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False  # one is not there, or not ours to look at
 
 
 class Live(Closing):

@@ -4,6 +4,7 @@
      +-- RingNotFound        no ring of that name on this machine
      +-- RingExists          a ring of that name is there already
      +-- IncompatibleRing    the file is no ring, is damaged, or is of another version
+     +-- NotPermitted        the ring's file may not be used like that by this user
      +-- RingUnlinked        the ring was removed while in use
      +-- RingClosed          the handle was closed
      |    +-- RingForked     the handle belongs to the parent of this process
@@ -22,6 +23,7 @@ All of them pickle with their attributes, so they may cross process boundaries.
 
 from __future__ import annotations
 
+from errno import EACCES
 from typing import Any
 
 
@@ -49,6 +51,12 @@ class RingExists(RingbusError):
 
 class IncompatibleRing(RingbusError):
     """The file is not a ring, is damaged, or was made by another version."""
+
+
+class NotPermitted(RingbusError, PermissionError):
+    """The ring's file may not be used like that by this user, or through this handle."""
+
+    errno = EACCES  # as of any `PermissionError`; the message is all of the arguments
 
 
 class RingUnlinked(RingbusError):

@@ -21,12 +21,21 @@ def envelope_of(epoch: str, record: Record) -> Envelope:
     return Envelope(epoch, record.seq, record.ts_ns, payload, record.transient)
 
 
+def is_there(database: Path) -> bool:
+    """Whether there is such a file, or may be: in a folder that this user may not look into."""
+    try:
+        database.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def open_history(database: Path, agent: str, warn: Callable[[str], None]) -> History | None:
     """The history to read, None while there is none or it cannot be opened."""
-    if not database.exists():
-        return None
     try:
-        return History.open(database, agent)
+        return History.open(database, agent) if is_there(database) else None
     except HistoryError as error:
         warn(str(error))
         return None

@@ -11,7 +11,7 @@ from ringbus.errors import HistoryError, IncompatibleRing, RingNotFound, RingUnl
 from ringbus.history import History, lines_folder
 from ringbus.persister.agent import AgentPersister
 from ringbus.persister.writer_lock import WriterLock
-from ringbus.recent import open_history
+from ringbus.recent import is_there, open_history
 from ringbus.ring import HISTORY_GATE, Ring, list_rings, unlink
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def _collect_one(name: str, state: Path, *, force: bool) -> bool:
     try:
         database = database_of(name, state)
         with Ring.open(name, observer=True) as ring:
-            if ring.is_attached() or not (force or _is_stored(ring, database)):
+            if ring.read_only or ring.is_attached() or not (force or _is_stored(ring, database)):
                 return False
         _remove_ring(name, database, store=True)
     except IncompatibleRing:
@@ -81,7 +81,7 @@ def _is_stored(ring: Ring, database: Path) -> bool:
 def _remove_ring(name: str, database: Path, *, store: bool) -> None:
     """Store what is there if it is an agent's, unless a living persister does; mark and unlink."""
     with Ring.open(name, observer=True) as ring:
-        is_blank = ring.tail == 0 and not database.exists()
+        is_blank = ring.tail == 0 and not is_there(database)
         if is_blank or not is_agents(ring):
             unlink(name)
         elif ring.has_gate(HISTORY_GATE) or not store:

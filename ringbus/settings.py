@@ -39,9 +39,14 @@ def env(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def is_agent_name(name: str) -> bool:
+    """Whether an agent, or a ring, may have that name."""
+    return _AGENT_NAME.fullmatch(name) is not None
+
+
 def check_agent_name(name: str) -> str:
     """`name`, if an agent may have it. Raises `ValueError` otherwise."""
-    if _AGENT_NAME.fullmatch(name) is None:
+    if not is_agent_name(name):
         raise ValueError(
             f"not an agent name: {name[:100]!r}; take 1 to 64 of A-Z a-z 0-9 . _ - "
             "and begin with a letter or digit"
@@ -75,6 +80,22 @@ def ring_size() -> int:
     if size & (size - 1) or not MIN_RING_SIZE <= size <= MAX_RING_SIZE:
         raise _bad("RINGBUS_SIZE", "a power of two from 64K to 1G, such as 4M")
     return size
+
+
+def ring_mode() -> int:
+    """Who may use a new ring's file: RINGBUS_MODE in octal digits, else 0600, its creator alone."""
+    text = env("RINGBUS_MODE")
+    if text is None:
+        return 0o600
+    if re.fullmatch("(0o?)?[0-7]{3}", text) is None:
+        raise _bad("RINGBUS_MODE", "three octal digits such as 600, 640 or 660")
+    return int(text, 8)
+
+
+def ring_group() -> str | int | None:
+    """The group of a new ring's file: RINGBUS_GROUP, a name or a number, else the creator's."""
+    text = env("RINGBUS_GROUP")
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else text
 
 
 def policy() -> Policy:

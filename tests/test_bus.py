@@ -27,7 +27,6 @@ from storing import (
 from turns import Agent, is_alive, wait_until
 
 from ringbus import bus as bus_module
-from ringbus import ring as rings
 from ringbus._native import Record
 from ringbus.agents import agents
 from ringbus.bus import Bus
@@ -43,7 +42,7 @@ from ringbus.events import Note, Stream, TurnEnd, TurnStart
 from ringbus.history import History
 from ringbus.persister.agent import AgentPersister
 from ringbus.persister.writer_lock import lock_path
-from ringbus.ring import Ring, unlink
+from ringbus.ring import Ring, options, unlink
 from ringbus.ring.subscriber import Subscriber
 
 DELTA = b'{"type":"stream_event","event":{"type":"content_block_delta"}}'
@@ -541,7 +540,7 @@ def test_pushing_a_persister_on_is_told_once(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Stopped, continued, stopped again: one warning for each Bus."""
-    monkeypatch.setitem(rings.DEFAULT_LIMITS, "block", 0.05)
+    monkeypatch.setitem(options.DEFAULT_LIMITS, "block", 0.05)
     with Bus(agent.name, state=agent.state, size=SMALL) as bus:
         for _ in range(2):
             with paused(persister_pid(agent.name)):

@@ -35,14 +35,13 @@ from storing import (
 from turns import Agent, wait_until
 
 from ringbus import follow as follow_module
-from ringbus import ring as rings
 from ringbus.bus import Bus
 from ringbus.errors import IncompatibleRing, RingClosed
 from ringbus.events import Envelope, Gap, Note, Position, Reset
 from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.persister.writer_lock import WriterLock
-from ringbus.ring import Ring, unlink
+from ringbus.ring import Ring, options, unlink
 from ringbus.settings import Retention
 
 
@@ -246,7 +245,7 @@ def test_gap_of_a_stopped_persister_comes_in_place(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Live readers got it all; who comes later gets the gap, then what follows."""
-    monkeypatch.setitem(rings.DEFAULT_LIMITS, "block", 0.05)
+    monkeypatch.setitem(options.DEFAULT_LIMITS, "block", 0.05)
     with (
         agent.bus(size=SMALL) as bus,
         persister_process(agent) as process,

@@ -31,7 +31,6 @@ from storing import (
 from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
 
 from ringbus import persister
-from ringbus import ring as rings
 from ringbus._native import Record
 from ringbus.agents import agent_rings
 from ringbus.bus import Bus
@@ -43,13 +42,13 @@ from ringbus.persister import Persister
 from ringbus.persister import agent as agent_persister
 from ringbus.persister.agent import AgentPersister, Outcome
 from ringbus.persister.batch import read_batch
-from ringbus.ring import HISTORY_GATE, Ring, unlink
+from ringbus.ring import HISTORY_GATE, Ring, options, unlink
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emitters that wait a tenth of a second for a gate, not five."""
-    monkeypatch.setitem(rings.DEFAULT_LIMITS, "block", 0.1)
+    monkeypatch.setitem(options.DEFAULT_LIMITS, "block", 0.1)
 
 
 class Emitting:

@@ -16,6 +16,8 @@ VARIABLES = [
     "RINGBUS_HISTORY_DAYS",
     "RINGBUS_HISTORY_BYTES",
     "RINGBUS_SIZE",
+    "RINGBUS_MODE",
+    "RINGBUS_GROUP",
     "RINGBUS_POLICY",
     "RINGBUS_TOKEN",
     "XDG_STATE_HOME",
@@ -40,6 +42,7 @@ def test_defaults() -> None:
     assert settings.state_dir() == Path("/home/someone/.local/state/ringbus")
     assert settings.events_db_override() is None
     assert settings.ring_size() == 4 * 1024 * 1024
+    assert (settings.ring_mode(), settings.ring_group()) == (0o600, None)
     assert settings.policy() == "block"
     assert settings.retention() == Retention(rows=10_000_000, days=30.0, bytes=2 * 1024**3)
 
@@ -162,3 +165,29 @@ def test_bad_values_name_variable_value_and_remedy(
         call()
     assert variable in str(refusal.value)
     assert repr(value)[:20] in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"), [("600", 0o600), ("0640", 0o640), ("0o660", 0o660), ("777", 0o777)]
+)
+def test_mode_is_octal(monkeypatch: pytest.MonkeyPatch, text: str, mode: int) -> None:
+    """As `chmod` takes it; whether it makes sense for a ring is seen when one is made."""
+    monkeypatch.setenv("RINGBUS_MODE", text)
+    assert settings.ring_mode() == mode
+
+
+@pytest.mark.parametrize("text", ["64", "6400", "0x1a4", "689", "rw-r-----", "-640", "0o64"])
+def test_mode_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """The message names the variable, the value and good ones."""
+    monkeypatch.setenv("RINGBUS_MODE", text)
+    with pytest.raises(ValueError, match=f"RINGBUS_MODE is '{text}'.* 640 or 660"):
+        settings.ring_mode()
+
+
+@pytest.mark.parametrize(("text", "group"), [("staff", "staff"), ("50", 50), ("5a", "5a")])
+def test_group_is_a_name_or_a_number(
+    monkeypatch: pytest.MonkeyPatch, text: str, group: str | int
+) -> None:
+    """Digits alone are a number."""
+    monkeypatch.setenv("RINGBUS_GROUP", text)
+    assert settings.ring_group() == group

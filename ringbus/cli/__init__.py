@@ -26,6 +26,8 @@ Environment, where an empty value counts as unset:
   RINGBUS_HISTORY_DAYS   days that it keeps (default 30)
   RINGBUS_HISTORY_BYTES  bytes that it keeps (default 2G)
   RINGBUS_SIZE           bytes of a new ring, a power of two (default 4M)
+  RINGBUS_MODE           its permissions in octal: 640 lets its group read (default 600)
+  RINGBUS_GROUP          its group, by name or number (default: the user's own)
   RINGBUS_POLICY         block, drop or fail: when the history is a whole ring behind
   RINGBUS_TOKEN          what the web page asks of browsers on other machines
 """

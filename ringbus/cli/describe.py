@@ -23,7 +23,8 @@ from ringbus.events import (
 Line = tuple[str, str]
 
 WIDTH = 200
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# Directional overrides, too: they make a line read as another.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def describe(item: Envelope | Gap | Reset) -> Line | None:
@@ -110,6 +111,11 @@ def _clock(ts_ns: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ts_ns // 1_000_000_000))
 
 
+def without_controls(text: str) -> str:
+    """The text as it may go to a terminal, in one line."""
+    return _CONTROLS.sub(" ", text)
+
+
 def _one_line(text: str) -> str:
-    shown = _CONTROLS.sub(" ", text[: 2 * WIDTH])
+    shown = without_controls(text[: 2 * WIDTH])
     return shown if len(text) <= WIDTH else shown[: WIDTH - 1] + "…"

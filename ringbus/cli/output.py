@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ringbus.cli.describe import describe
+from ringbus.cli.describe import describe, without_controls
 from ringbus.events import Envelope, Gap, Reset
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -37,7 +37,11 @@ def print_items(items: Iterable[Envelope | Gap | Reset], *, as_json: bool) -> No
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table: drawn on a terminal, with tabs between its columns elsewhere."""
+    """Prints a table: drawn on a terminal, with tabs between its columns elsewhere.
+
+    Any process may have written what stands in a cell: no control character gets through.
+    """
+    rows = [[without_controls(cell) for cell in row] for row in rows]
     if not is_terminal():
         for row in (columns, *rows):
             click.echo("\t".join(row))
@@ -51,7 +55,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def clear_terminal() -> None:

@@ -156,9 +156,10 @@ def _database(agent: str, state: Path | None) -> Path:
 def _existing(agent: str, state: Path | None) -> Path:
     """As `_database()`, for an agent that is there: reading does not make one."""
     from ringbus.agents import is_agent_ring
+    from ringbus.recent import is_there
 
     database = _database(agent, state)
-    if not database.exists() and not is_agent_ring(agent):
+    if not is_there(database) and not is_agent_ring(agent):
         raise RingNotFound(
             f"no agent {agent!r}: it has no ring, and no history in {database.parent}; "
             "see `ringbus ls` and --state"

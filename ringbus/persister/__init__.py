@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ringbus.agents import agent_rings, database_of
+from ringbus.agents import agent_rings, database_of, is_read_only
 from ringbus.errors import RingbusError
 from ringbus.persister.agent import LINGER, AgentPersister, Outcome
 from ringbus.ring import list_rings
@@ -91,13 +91,17 @@ class Persister:
         wanted = agent_rings() if self._agents is None else self._agents
         there = set(list_rings())
         for agent in sorted(set(wanted) - set(self._running)):
-            if agent in there and not self._is_taken(agent):
+            if agent in there and not self._is_taken(agent) and not self._is_anothers(agent):
                 self._start(agent)
             elif self._automatic:
                 self._ended.setdefault(agent, Outcome.RING_GONE)
 
     def _is_taken(self, agent: str) -> bool:
         return self._agents is not None and self._ended.get(agent) is Outcome.TAKEN
+
+    def _is_anothers(self, agent: str) -> bool:
+        """Where all agents are served, those that this user can only read are not meant."""
+        return self._agents is None and is_read_only(agent)
 
     def _start(self, agent: str) -> None:
         persister = AgentPersister(

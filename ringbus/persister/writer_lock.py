@@ -53,11 +53,13 @@ class WriterLock:
         return self._fd is not None
 
     def is_held(self) -> bool:
-        """Whether anybody else has it."""
+        """Whether anybody else has it, or may have it: another user's lock cannot be looked at."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        except PermissionError:
+            return True
         try:
             answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
         finally:

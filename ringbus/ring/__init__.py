@@ -8,14 +8,15 @@ while they wait for a gate, and Ctrl-C ends that wait at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Self
+from typing import Literal, NoReturn, Self, Unpack
 
 from ringbus import _native, errors, settings
 from ringbus._closing import Closing
 from ringbus._native import CData, ffi, lib
-from ringbus.ring.stalls import EmitReport, Stall, warn_pushed
+from ringbus.ring.options import Emitting, Manner, manner_of, size_and_access
+from ringbus.ring.stalls import EmitReport
 from ringbus.ring.stats import GateStats, RingStats, read_gates, read_stats, take_stats
 from ringbus.ring.subscriber import Subscriber
 
@@ -24,14 +25,7 @@ HISTORY_GATE = "history"  # the gate of an agent's persister
 Payload = bytes | bytearray | memoryview
 Entry = Payload | tuple[Payload, int, bool]
 
-POLICIES: dict[str, int] = {
-    "block": lib.RB_POLICY_BLOCK,
-    "drop": lib.RB_POLICY_DROP,
-    "fail": lib.RB_POLICY_FAIL,
-}
 OPENING_TRIES = 1000  # each is lost to another process; a damaged ring shall not hold us for ever
-LONGEST_LIMIT = 1e9  # seconds; more than anybody waits, and it fits in 64 bits of ns
-DEFAULT_LIMITS: dict[str, float] = {"block": 5.0, "drop": 0.0, "fail": 0.0}
 
 
 @dataclass(frozen=True)
@@ -49,32 +43,21 @@ class Ring(Closing):
     Get one from `create()`, `open()` or `open_or_create()`. `policy` says what `emit()` does when a
     gate is a whole ring behind: "drop" pushes it on at once, "block" waits for up to `limit`
     seconds (5 by default) and then pushes it on, "fail" raises `BackPressure` after `limit` seconds
-    (0 by default).
+    (0 by default). `on_stall` is told of a gate that was in the way; by default it warns.
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        policy: settings.Policy = "drop",
-        limit: float | None = None,
-        observer: bool = False,
-        on_stall: Callable[[Stall], None] = warn_pushed,
+        self, name: str, manner: Manner, *, observer: bool = False, read_only: bool = False
     ) -> None:
-        if policy not in POLICIES:
-            raise ValueError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
-        limit = DEFAULT_LIMITS[policy] if limit is None else limit
-        if not 0 <= limit <= LONGEST_LIMIT:
-            raise ValueError(f"limit is 0 to {LONGEST_LIMIT:.0f} seconds, not {limit!r}")
         self.name = settings.check_agent_name(name)
-        self._policy = policy
-        self._limit = limit
-        self._on_stall = on_stall
+        self._manner = manner
         # Re-entrant: signal handlers and finalisers emit and close, also amid our own opening.
         self._opening = threading.RLock()
         self._emitter: object = None
         self._closed = False
-        self._handle = _native.attach(name, observer=observer)
+        self._handle, self._is_read_only = _native.attach(
+            name, observer=observer, read_only=read_only
+        )
         stats = self._stats()
         self.epoch = f"{stats.epoch:016x}"
         self.size = int(stats.capacity)
@@ -86,33 +69,37 @@ class Ring(Closing):
         name: str,
         *,
         size: int | None = None,
-        policy: settings.Policy = "drop",
-        limit: float | None = None,
-        on_stall: Callable[[Stall], None] = warn_pushed,
+        mode: int | None = None,
+        group: str | int | None = None,
+        **emitting: Unpack[Emitting],
     ) -> Self:
-        """A new ring of `size` bytes for records: a power of two from 64 KiB to 1 GiB."""
+        """A new ring of `size` bytes for records: a power of two from 64 KiB to 1 GiB.
+
+        It belongs to this user alone, unless `mode` lets `group` or everybody read (0o640, 0o644)
+        or read and write (0o660, 0o666); the umask plays no part. What is not given is taken from
+        RINGBUS_SIZE, RINGBUS_MODE and RINGBUS_GROUP, else it is 4 MiB, 0o600 and the user's group.
+        """
         settings.check_agent_name(name)
-        size = settings.ring_size() if size is None else size
-        if not (1 << 16 <= size <= 1 << 30) or size & (size - 1):
-            raise ValueError(f"size {size} is not a power of two from 65536 to {1 << 30}")
-        _native.create(name, size)
-        return cls(name, policy=policy, limit=limit, on_stall=on_stall)
+        how = manner_of(**emitting)
+        _native.create(name, *size_and_access(size=size, mode=mode, group=group))
+        return cls(name, how)
 
     @classmethod
     def open(
         cls,
         name: str,
         *,
-        policy: settings.Policy = "drop",
-        limit: float | None = None,
         observer: bool = False,
-        on_stall: Callable[[Stall], None] = warn_pushed,
+        read_only: bool = False,
+        **emitting: Unpack[Emitting],
     ) -> Self:
         """A handle on an existing ring.
 
         An `observer` does not count as attached: it does not keep the ring, or its persister.
+        Through a `read_only` handle nothing is ever stored; a user who may only read the ring gets
+        such a handle anyway.
         """
-        return cls(name, policy=policy, limit=limit, observer=observer, on_stall=on_stall)
+        return cls(name, manner_of(**emitting), observer=observer, read_only=read_only)
 
     @classmethod
     def open_or_create(
@@ -120,18 +107,21 @@ class Ring(Closing):
         name: str,
         *,
         size: int | None = None,
-        policy: settings.Policy = "drop",
-        limit: float | None = None,
-        on_stall: Callable[[Stall], None] = warn_pushed,
+        mode: int | None = None,
+        group: str | int | None = None,
+        **emitting: Unpack[Emitting],
     ) -> Self:
-        """The ring of that name, made if there is none; `size` counts only when it is made."""
+        """The ring of that name, made if there is none.
+
+        `size`, `mode` and `group` count only when it is made.
+        """
         for _ in range(OPENING_TRIES):
             try:
-                return cls.open(name, policy=policy, limit=limit, on_stall=on_stall)
+                return cls.open(name, **emitting)
             except (errors.RingNotFound, errors.RingUnlinked):
                 pass
             try:
-                return cls.create(name, size=size, policy=policy, limit=limit, on_stall=on_stall)
+                return cls.create(name, size=size, mode=mode, group=group, **emitting)
             except (errors.RingExists, errors.RingNotFound, errors.RingUnlinked):
                 continue  # another process was faster, or removed what we made: look again
         raise _native.error(lib.RB_UNLINKED, name)
@@ -165,12 +155,15 @@ class Ring(Closing):
                 return
             handle = _native.open_emitter(
                 self.name,
-                POLICIES[self._policy],
-                int(self._limit * 1e9),
+                self._manner.policy,
+                self._manner.limit_ns,
                 lanes,
+                read_only=self._is_read_only,
                 of=self._handle,
             )
-            report = EmitReport(self.name, self.max_payload, handle, self._on_stall)
+            report = EmitReport(
+                self.name, self.max_payload, self._handle, handle, self._manner.on_stall
+            )
             emitter = _native.Emitter(_native.address(handle), report)
             if "emit" in self.__dict__:
                 return  # one of those was faster: this emitter goes
@@ -187,6 +180,7 @@ class Ring(Closing):
         """A subscriber whose cursor is fixed now: at the tail, at the floor, or at a seq.
 
         With `gate` emitters may not lap it (by their policy); one living process holds a gate name.
+        A read-only handle has no gates, and its subscribers may learn of a record 20 ms late.
         """
         if start == "latest":
             at = _native.TAIL
@@ -199,7 +193,19 @@ class Ring(Closing):
         if gate is not None and not 0 < len(gate.encode()) < 64:
             raise ValueError(f"a gate's name has 1 to 63 bytes, not {gate!r}")
         self._stats()  # says that this handle is closed or the parent's, even when the ring is gone
-        return Subscriber(self.name, self._handle, at, gate, from_oldest=start == "oldest")
+        return Subscriber(
+            self.name,
+            self._handle,
+            at,
+            gate,
+            from_oldest=start == "oldest",
+            read_only=self._is_read_only,
+        )
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this handle can only read: asked for, or all that this user may do."""
+        return self._is_read_only
 
     @property
     def tail(self) -> int:
@@ -306,11 +312,12 @@ def unlink(name: str) -> None:
     try:
         with Ring.open(name, observer=True) as ring:
             _native.unlink(name)
-            ring.change_flags(set=lib.RB_FLAG_UNLINKED)
+            if not ring.read_only:  # without the mark it is noticed a little later
+                ring.change_flags(set=lib.RB_FLAG_UNLINKED)
     except (errors.IncompatibleRing, errors.RingUnlinked):  # damaged, or marked and still there
         _native.unlink(name)
 
 
 def list_rings() -> list[str]:
-    """Names of the rings on this machine, sorted."""
-    return _native.list_files()
+    """Names of the rings on this machine, sorted; other files have names that no ring can have."""
+    return [name for name in _native.list_files() if settings.is_agent_name(name)]

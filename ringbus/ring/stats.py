@@ -90,19 +90,24 @@ def _lanes(name: str, handle: CData, count: int) -> list[LaneStats]:
 def read_gates(name: str, handle: CData) -> list[GateStats]:
     """The gates that stand, dead ones included."""
     stats = read_stats(name, handle)
-    gate, gates = ffi.new("rb_gate_stats *"), []
-    for index in range(int(stats.gate_count)):
-        _native.check(lib.rb_ring_gate(handle, index, gate), name)
-        if gate.standing:
-            gates.append(
-                GateStats(
-                    name=ffi.string(gate.name).decode(errors="replace"),
-                    alive=bool(gate.alive),
-                    pid=int(gate.pid),
-                    cursor=int(gate.cursor),
-                    lag=max(0, int(stats.tail) - int(gate.cursor)),
-                    since_ns=int(gate.since_ns),
-                    moved_ns=int(gate.moved_ns),
-                )
-            )
-    return gates
+    found = (
+        read_gate(name, handle, index, int(stats.tail)) for index in range(int(stats.gate_count))
+    )
+    return [gate for gate in found if gate is not None]
+
+
+def read_gate(name: str, handle: CData, index: int, tail: int) -> GateStats | None:
+    """The gate at that place of the table, None if none stands there."""
+    gate = ffi.new("rb_gate_stats *")
+    _native.check(lib.rb_ring_gate(handle, index, gate), name)
+    if not gate.standing:
+        return None
+    return GateStats(
+        name=ffi.string(gate.name).decode(errors="replace"),
+        alive=bool(gate.alive),
+        pid=int(gate.pid),
+        cursor=int(gate.cursor),
+        lag=max(0, tail - int(gate.cursor)),
+        since_ns=int(gate.since_ns),
+        moved_ns=int(gate.moved_ns),
+    )

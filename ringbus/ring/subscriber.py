@@ -24,9 +24,16 @@ class Subscriber(Closing):
     """
 
     def __init__(
-        self, name: str, ring: CData, start: int, gate: str | None, *, from_oldest: bool
+        self,
+        name: str,
+        ring: CData,
+        start: int,
+        gate: str | None,
+        *,
+        from_oldest: bool,
+        read_only: bool,
     ) -> None:
-        handle, missed = _native.open_subscriber(name, start, gate, of=ring)
+        handle, missed = _native.open_subscriber(name, start, gate, read_only=read_only, of=ring)
         self.name = name
         self.gate = gate
         #: Records lost to this subscriber so far.
