@@ -125,9 +125,7 @@ static int make_room(struct rb_emitter *e, uint32_t need, uint32_t *chained,
     }
     *chained = (need - rest + g->block_size - 1) / g->block_size;
     int status = acquire_chain(e, *chained, obstacle);
-    if (status == RB_OK) {
-        e->is_fresh = false;
-    }
+    e->is_fresh &= status != RB_OK;
     return status;
 }
 
