@@ -33,13 +33,27 @@ static bool is_wanted(const struct rb_segment *segment, uint32_t gate, const cha
     return wish == NOT_IN_USE ? word == 0 : rb_gate_is_pushed(segment, gate, word);
 }
 
+/* Looked at once more under the lock: before it somebody may have had the slot and left a gate
+ * standing there. The first look spares the locks of slots that are in use. */
+static bool claim(const struct rb_segment *segment, int fd, uint32_t gate, const char *name,
+                  enum slot_wish wish) {
+    if (!is_wanted(segment, gate, name, wish) ||
+        rb_lock_own(segment, fd, rb_gate_byte(gate)) != RB_OK) {
+        return false;
+    }
+    if (is_wanted(segment, gate, name, wish)) {
+        return true;
+    }
+    rb_lock_drop(fd, rb_gate_byte(gate));
+    return false;
+}
+
 /* The standing gate of that name, else a slot not in use, else the one of a dead gate that emitters
  * have passed already: it holds nothing any more. Locked, so nobody alive has it. */
 static int claim_slot(struct rb_segment *segment, int fd, const char *name, uint32_t *gate) {
     for (enum slot_wish wish = OF_THAT_NAME; wish < WISHES; wish++) {
         for (uint32_t i = 0; i < segment->geometry.gate_count; i++) {
-            if (is_wanted(segment, i, name, wish) &&
-                rb_lock_own(segment, fd, rb_gate_byte(i)) == RB_OK) {
+            if (claim(segment, fd, i, name, wish)) {
                 *gate = i;
                 return RB_OK;
             }

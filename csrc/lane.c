@@ -46,6 +46,8 @@ static int take(int fd, short type, uint64_t byte) {
 
 int rb_lock_share(int fd, uint64_t byte) { return take(fd, F_RDLCK, byte); }
 
+void rb_lock_drop(int fd, uint64_t byte) { take(fd, F_UNLCK, byte); }
+
 int rb_lock_probe(int probe, uint64_t byte, bool *held) {
     struct flock lock = byte_lock(F_WRLCK, byte);
     if (fcntl(probe, F_OFD_GETLK, &lock) != 0) {

@@ -15,6 +15,8 @@ uint64_t rb_name_byte(const char *name);
  * RB_EXISTS if somebody alive has it. */
 int rb_lock_own(const struct rb_segment *segment, int fd, uint64_t byte);
 int rb_lock_share(int fd, uint64_t byte);
+/* Gives an owned byte back before the mapping goes. */
+void rb_lock_drop(int fd, uint64_t byte);
 
 /* `probe` never locks; *held tells whether any other description has a lock on the byte. */
 int rb_lock_probe(int probe, uint64_t byte, bool *held);

@@ -3,6 +3,10 @@
 
 #include "child.h"
 
+#include <string.h>
+
+#define RIVAL_NAME "rival"
+
 uint32_t find_gate(const struct scene *scene) {
     for (uint32_t i = 0; i < RB_GATES; i++) {
         if (rb_load_acquire_64(&gate_of(scene, i)->word) != 0) {
@@ -114,6 +118,37 @@ void succeed_gate(struct scene *scene) {
     CHECK(scene, find_gate(scene) == UINT32_MAX);
 }
 
+/* Another name's gate, which nobody serves any more, in whatever slot it found. */
+static void leave_rival(struct scene *scene) {
+    uint64_t missed;
+    rb_subscriber *rival = open_gate(scene, RIVAL_NAME, scene->report->start, &missed);
+    if (rival != NULL) {
+        CHECK(scene, rb_subscriber_close(rival, 1) == RB_OK);
+        rb_subscriber_free(rival);
+    }
+}
+
+static bool stands(const struct scene *scene, const char *name) {
+    for (uint32_t i = 0; i < RB_GATES; i++) {
+        const struct rb_gate *gate = gate_of(scene, i);
+        if (rb_load_acquire_64(&gate->word) != 0 && strcmp(gate->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void succeed_rival(struct scene *scene) {
+    uint64_t missed;
+    CHECK(scene, stands(scene, RIVAL_NAME));
+    rb_subscriber *rival = open_gate(scene, RIVAL_NAME, 0, &missed);
+    if (rival != NULL) {
+        CHECK(scene, rb_subscriber_close(rival, 0) == RB_OK);
+        rb_subscriber_free(rival);
+    }
+    succeed_gate(scene);
+}
+
 void push_on(struct scene *scene) { emit_as_peer(scene, CAPACITY); }
 
 #define GATE(begin, does)                                                                          \
@@ -124,6 +159,14 @@ void push_on(struct scene *scene) { emit_as_peer(scene, CAPACITY); }
 
 const struct step_case gate_cases[] = {
     {.name = "gate-register", REGISTER(start_earlier), .settle = press_against_gate},
+    /* The slot that it looked at is another's when it goes on. */
+    {.name = "gate-rival",
+     .policy = RB_POLICY_DROP,
+     .arrange = start_earlier,
+     .act = register_gate,
+     .settle = leave_rival,
+     .conclude = succeed_rival,
+     .is_quiet = true},
     {.name = "gate-succeed", REGISTER(start_earlier_than_dead), .settle = press_against_standing},
     {.name = "gate-advance", ADVANCE, .settle = press_against_standing},
     {.name = "gate-close",

@@ -53,6 +53,7 @@ CASES = [
     "scarce-multi-block",
     "exhausted",
     "gate-register",
+    "gate-rival",
     "gate-succeed",
     "gate-advance",
     "gate-close",

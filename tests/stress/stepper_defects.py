@@ -154,6 +154,14 @@ DEFECTS = [
         2,
     ),
     Defect(
+        "a gate's slot is not looked at under its lock",
+        "gate.c",
+        "    if (is_wanted(segment, gate, name, wish)) {\n        return true;",
+        "    if (fd >= 0) {\n        return true;",
+        "gate-rival",
+        7,
+    ),
+    Defect(
         "a gate's registration is not counted",
         "gate.c",
         "rb_floor_registered(floor))) {",
