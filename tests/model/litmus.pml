@@ -118,7 +118,7 @@ proctype first() {
     if :: result[0] = seen(0, 1); early = 1 :: true fi;
 #endif
     put(0, 0, 1); /* [publish:A] */
-#if !defined(WEAK_WAKE) && !defined(WEAK_PUBLISH_SEQ_CST)
+#ifndef WEAK_PUBLISH_SEQ_CST
     drain(0);
 #endif
     if :: !early -> result[0] = seen(0, 1) :: else fi; /* [wake:A] */
@@ -130,7 +130,7 @@ proctype second() {
     if :: result[1] = seen(1, 0); early = 1 :: true fi;
 #endif
     put(1, 1, 1); /* [park:A] */
-#if !defined(WEAK_SECOND_LOOK) && !defined(WEAK_PARK)
+#ifndef WEAK_PARK
     drain(1);
 #endif
     if :: !early -> result[1] = seen(1, 0) :: else fi; /* [park:B] */

@@ -100,6 +100,14 @@ byte gate_deaths = GATE_DEATHS;
 byte respawns = RESPAWNS;
 byte gate_respawns = GATE_RESPAWNS;
 
+/* WITNESS is a situation that a configuration claims to contain; then the search must reach it. */
+#define TWO_RECOVERERS 1  /* two have proven the death of the owner of one block */
+#define RECOVERER_KILLED 2 /* one was killed between proof and swap; another frees that block */
+#ifdef WITNESS
+byte proven[2];     /* block + 1, from proof to swap */
+byte left_over = 0; /* block + 1, whose recoverer was killed */
+#endif
+
 /* Before every shared access: go on, or stop here for ever (killed: the locks go as well). */
 #if DEATHS > 0
 #define MORTAL \
@@ -359,8 +367,12 @@ behind: /* [hint:B] */
     atomic {
         MORTAL;
         d_step {
+#ifdef BUG_TRUST_HINT
+            t = (t > hint -> t : hint); /* waits for the one who published to move it */
+#else
             x = lap(y) * N + (t % N) + 1;
             t = (x > hint -> x : hint);
+#endif
             x = 0; y = 0
         }
         goto publish
@@ -633,6 +645,9 @@ each:
         if :: lane_held[owner(rw)] -> rb++; rw = 0; rt = 0; goto each :: else fi
     }
 dead:
+#ifdef WITNESS
+    atomic { proven[me] = rb + 1; assert(WITNESS != TWO_RECOVERERS || proven[0] != proven[1]) }
+#endif
 #ifndef BUG_TAIL_BEFORE_PROOF
     atomic { MORTAL; rt = hint } /* [hint:B] */
 step: /* [publish:B] */
@@ -649,6 +664,9 @@ step: /* [publish:B] */
         d_step {
             if
             :: W[rb] == rw ->
+#ifdef WITNESS
+                assert(WITNESS != RECOVERER_KILLED || left_over != rb + 1);
+#endif
 #ifdef BUG_RECOVER_ZERO
                 W[rb] = word_free(0, CELLS)
 #else
@@ -660,6 +678,9 @@ step: /* [publish:B] */
 #endif
             :: else
             fi;
+#ifdef WITNESS
+            proven[me] = 0;
+#endif
             rb++; rw = 0; rt = 0
         }
         goto each
@@ -686,6 +707,10 @@ gone:
         d_step {
 #ifndef STOP
             lane_held[me] = 0;
+#endif
+#ifdef WITNESS
+            if :: proven[me] -> left_over = proven[me] :: else fi;
+            proven[me] = 0;
 #endif
             stalled[me] = 0;
             block = NONE; offset = 0; was = 0; newest = 0; t = N; id = 0;
