@@ -35,6 +35,12 @@ def flags() -> list[str]:
     return ["-flto=auto", "-fno-plt"] if "gcc" in compiler else []
 
 
+# SQLite programs without Python load the module, too (csrc/table.c): there these stay unresolved.
+WEAK = [
+    "-DPyAPI_FUNC(type)=__attribute__((weak)) type",
+    "-DPyAPI_DATA(type)=extern __attribute__((weak)) type",
+]
+
 ROOT = Path(__file__).resolve().parent.parent
 ffibuilder = FFI()
 ffibuilder.cdef(declarations((ROOT / SOURCES / "ring.h").read_text()))
@@ -44,7 +50,7 @@ ffibuilder.set_source(
     sources=sorted(str(SOURCES / path.name) for path in (ROOT / SOURCES).glob("*.c")),
     include_dirs=[str(SOURCES)],
     depends=sorted(str(SOURCES / path.name) for path in (ROOT / SOURCES).glob("*.h")),
-    extra_compile_args=["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", *flags()],
+    extra_compile_args=["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", *WEAK, *flags()],
     extra_link_args=flags(),
     libraries=["pthread"],
 )

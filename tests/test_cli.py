@@ -77,6 +77,7 @@ def test_verbs_are_those_of_the_contract() -> None:
         "rm",
         "run",
         "serve",
+        "sql",
         "stats",
         "tail",
         "up",

@@ -33,10 +33,11 @@ import apsw
 from ringbus._closing import Closing
 from ringbus.errors import HistoryError
 from ringbus.events import Envelope, Gap, Position
-from ringbus.history import schema, sweeps, writing
+from ringbus.history import schema, sweeps, table, writing
 from ringbus.history.reading import Page, Reading, find_place
 from ringbus.history.sweeps import lines_folder
 from ringbus.history.writing import Row
+from ringbus.ring.batch import Batch
 from ringbus.settings import Retention
 
 __all__ = ["History", "Page", "Row", "lines_folder"]
@@ -70,7 +71,7 @@ def _checked(
 class History(Closing):
     """Opened by `History.open()`; closed by `close()` or `with`."""
 
-    def __init__(self, path: Path, db: apsw.Connection, agent: str) -> None:
+    def __init__(self, path: Path, db: apsw.Connection, agent: str, *, write: bool = False) -> None:
         self.path = path
         self.agent = agent
         self.identity = _identity(path)
@@ -82,6 +83,7 @@ class History(Closing):
         self._reading = Reading(db)
         self._rows: int | None = None
         self._rows_version = 0
+        self._has_table = table.load(db) if write else False
 
     @classmethod
     def open(
@@ -110,7 +112,7 @@ class History(Closing):
                 elif schema.is_outdated(db):
                     _update(path, db)
                 schema.check_agent(db, agent)
-                return cls(path, db, agent)
+                return cls(path, db, agent, write=write)
             except BaseException:
                 db.close()
                 raise
@@ -137,13 +139,22 @@ class History(Closing):
         `next_seq` is one past the last record that was looked at: transient ones have no row.
         A record that is no event is stored as a note of its bytes.
         """
-        with schema.transaction(self._db):
-            stored = writing.store(self._db, epoch, rows)
-            writing.advance(self._db, epoch, next_seq)
-            writing.record_gaps(self._db, gaps)
-        self._check_same()
-        if self._rows is not None:
-            self._rows += stored
+        with self._storing(epoch, next_seq, gaps) as stored:
+            stored.append(writing.store(self._db, epoch, rows))
+
+    @_checked
+    def append_batch(self, epoch: str, batch: Batch, gaps: Sequence[Gap] = ()) -> None:
+        """The same for a batch of the ring, at the rate at which SQLite inserts rows.
+
+        The interpreter lock is free meanwhile. Where SQLite cannot load the compiled module, or
+        the batch holds records that are no events, its rows are taken through Python.
+        """
+        next_seq = max([batch.next_seq, *(gap.to + 1 for gap in gaps if gap.to is not None)])
+        with self._storing(epoch, next_seq, gaps) as stored:
+            if self._has_table and not batch.foreign:
+                stored.append(writing.store_batch(self._db, epoch, batch))
+            else:
+                stored.append(writing.store(self._db, epoch, batch.rows()))
 
     @_checked
     def end_epoch(self, epoch: str) -> None:
@@ -268,6 +279,18 @@ class History(Closing):
                 same = False
             if not same:
                 raise HistoryError(f"{path}: removed or replaced while in use; open it again")
+
+    @contextmanager
+    def _storing(self, epoch: str, next_seq: int, gaps: Sequence[Gap]) -> Iterator[list[int]]:
+        """One transaction of rows, the place after them, and gaps; it is told how many rows."""
+        stored: list[int] = []
+        with schema.transaction(self._db):
+            yield stored
+            writing.advance(self._db, epoch, next_seq)
+            writing.record_gaps(self._db, gaps)
+        self._check_same()
+        if self._rows is not None:
+            self._rows += sum(stored)
 
     @contextmanager
     def _lasting_transaction(self) -> Iterator[None]:

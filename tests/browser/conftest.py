@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
         go_without("playwright is not installed: pip install 'ringbus[test]'")
     if not Path(CHROMIUM).exists():
         go_without(f"there is no {CHROMIUM}: install chromium, or set CHROMIUM to its path")
-    # Patience in milliseconds: a busy machine may draw thousands of rows slower than the usual five.
+    # A minute: a busy machine may take longer than the usual 5 s to draw thousands of rows.
     expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
