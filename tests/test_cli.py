@@ -69,8 +69,10 @@ def test_verbs_are_those_of_the_contract() -> None:
     expected = [
         "demo",
         "emit",
+        "export",
         "gc",
         "history",
+        "import",
         "ls",
         "persist",
         "pipe",

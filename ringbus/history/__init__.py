@@ -32,7 +32,7 @@ import apsw
 
 from ringbus._closing import Closing
 from ringbus.errors import HistoryError
-from ringbus.events import Envelope, Gap, Position
+from ringbus.events import KINDS, Envelope, Gap, Position
 from ringbus.history import schema, sweeps, table, writing
 from ringbus.history.reading import Page, Reading, find_place
 from ringbus.history.sweeps import lines_folder
@@ -201,14 +201,27 @@ class History(Closing):
             return self._reading.read(start, limit)
 
     @_checked
-    def page(self, before: Position | None = None, limit: int = 2000) -> list[Envelope]:
-        """The newest `limit` rows before a position, or of all, oldest first; no gaps.
+    def page(
+        self,
+        before: Position | None = None,
+        limit: int = 2000,
+        *,
+        after: Position | None = None,
+        kind: str | None = None,
+        text: str | None = None,
+    ) -> list[Envelope]:
+        """Up to `limit` rows, oldest first, no gaps: the newest before a position, or of all.
 
-        Raises `KeyError` if no such epoch was ever stored.
+        With `after` alone: the oldest that follow that position. `kind` and `text` choose rows of
+        that kind, and rows whose JSON holds that text (a to z in either case). All but `text` go
+        by an index; `text` looks at every row until enough are found, about half a second a
+        million. Raises `KeyError` if no such epoch was ever stored.
         """
         _check_limit(limit)
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
         with schema.transaction(self._db, "DEFERRED"):
-            return self._reading.page(before, limit)
+            return self._reading.page(before, limit, after=after, kind=kind, text=text)
 
     @_checked
     def next_seq(self, epoch: str) -> int | None:
