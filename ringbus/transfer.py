@@ -13,6 +13,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -137,8 +138,8 @@ def _database_items(source: Path) -> Iterator[Item]:
     with tempfile.TemporaryDirectory(prefix="ringbus-import-") as folder:
         copy = Path(folder, "copy.sqlite")
         with (
-            apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY) as origin,
-            apsw.Connection(str(copy)) as target,
+            closing(apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)) as origin,
+            closing(apsw.Connection(str(copy))) as target,
             target.backup("main", origin, "main") as backup,
         ):
             backup.step()
@@ -160,7 +161,7 @@ def _all_items(history: History) -> Iterator[Item]:
 def _agent_of(database: Path) -> str:
     """Whose history it says it is; any name will do for one that says nothing."""
     agent = None
-    with apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY) as db:
+    with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
         if db.table_exists("main", "about"):
             agent = db.execute("SELECT value FROM about WHERE name = 'agent'").get
     return str(agent or "imported")

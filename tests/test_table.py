@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -27,7 +28,7 @@ EVENTS = (Note("one"), Stream(b'{"a":1}'), TurnEnd(ok=True), Note("dürr"))
 @pytest.fixture
 def db() -> Iterator[apsw.Connection]:
     """A database in memory that has the tables."""
-    with apsw.Connection(":memory:") as db:
+    with closing(apsw.Connection(":memory:")) as db:
         assert table.load(db)
         yield db
 
@@ -221,7 +222,7 @@ def test_persister_stores_the_same_either_way(
     emit_notes(bus, 500)
     with serving(agent):
         assert bus.wait_stored(30)
-    with apsw.Connection(str(agent.database)) as db:
+    with closing(apsw.Connection(str(agent.database))) as db:
         rows = db.execute("SELECT id, kind, payload_json, ts, ts_ns FROM events").fetchall()
     with Ring.open(agent.name) as ring:
         kept = [one for one in ring.subscribe("oldest").read(1000) if not one.transient]

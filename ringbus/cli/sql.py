@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -35,7 +36,7 @@ def sql(*, name: str, query: str, as_json: bool, state: Path | None) -> None:
       ringbus sql reviewer "select kind, count(*) from ring group by kind"
     """
     try:
-        with open_both(name, settings.history_path(name, state_folder(state))) as db:
+        with closing(open_both(name, settings.history_path(name, state_folder(state)))) as db:
             columns = [column for column, _ in apsw.ext.query_info(db, query).description]
             rows = db.execute(query)
             if as_json:

@@ -84,6 +84,10 @@ class History(Closing):
         self._rows: int | None = None
         self._rows_version = 0
         self._has_table = table.load(db) if write else False
+        #: Bytes in the write-ahead log after the last commit here.
+        self.log_bytes = 0
+        if write:
+            self._leave_checkpoints_to_caller()
 
     @classmethod
     def open(
@@ -161,6 +165,21 @@ class History(Closing):
         """Mark that all of `epoch` is stored. It lasts through a power cut."""
         with self._lasting_transaction():
             self._db.execute("UPDATE epochs SET clean = 1 WHERE epoch = ?", (epoch,))
+
+    @_checked
+    def restart_log(self) -> None:
+        """Copy all of the write-ahead log into the database, so that it begins anew.
+
+        Not while another connection reads or checkpoints it: then it grows on for now.
+        """
+        self._db.set_busy_timeout(0)
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            self.log_bytes = 0
+        except apsw.BusyError:
+            return
+        finally:
+            schema.wait_for_locks(self._db)
 
     @_checked
     def sweep(self, retention: Retention, now_ns: int, budget_rows: int = 10_000) -> int:
@@ -292,6 +311,15 @@ class History(Closing):
                 same = False
             if not same:
                 raise HistoryError(f"{path}: removed or replaced while in use; open it again")
+
+    def _leave_checkpoints_to_caller(self) -> None:
+        page_bytes = int(self._db.pragma("page_size"))
+
+        def after_commit(_db: apsw.Connection, _name: str, pages: int) -> int:
+            self.log_bytes = pages * page_bytes
+            return apsw.SQLITE_OK
+
+        self._db.set_wal_hook(after_commit)
 
     @contextmanager
     def _storing(self, epoch: str, next_seq: int, gaps: Sequence[Gap]) -> Iterator[list[int]]:

@@ -25,6 +25,7 @@ from ringbus._native import lib
 from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
 from ringbus.events import Gap
 from ringbus.history import History
+from ringbus.persister.checkpoints import CHECKPOINTER
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
 from ringbus.ring.batch import Batch
@@ -216,6 +217,7 @@ class AgentPersister:
                 self._store_rest(ring, history, gate, batch)
                 return Outcome.RING_GONE
             self._store(ring, history, gate, batch)
+            CHECKPOINTER.look(history, is_calm=not batch)
             if end is not None and gate.cursor >= end:
                 return Outcome.STOPPED
             outcome = self._must_leave(ring, busy=bool(batch))
