@@ -73,6 +73,7 @@ $(VENV)/python.stamp:
 	@need() { echo "$$1 On Debian: apt install $$2" >&2; exit 1; }; \
 	command -v $(CC) >/dev/null || need "There is no C compiler ($(CC))." gcc; \
 	echo '#include <stdio.h>' | $(CC) -E - >/dev/null 2>&1 || need "The C library has no headers." libc6-dev; \
+	echo '#include <sqlite3ext.h>' | $(CC) -E - >/dev/null 2>&1 || need "SQLite has no headers." libsqlite3-dev; \
 	for python in $(CANDIDATES); do \
 	    version=$$("$$python" -c '$(PROBE)' 2>/dev/null); status=$$?; \
 	    case $$status in \

@@ -69,6 +69,7 @@ typedef enum {
 typedef struct rb_ring rb_ring;
 typedef struct rb_emitter rb_emitter;
 typedef struct rb_subscriber rb_subscriber;
+typedef struct rb_batch rb_batch;
 
 typedef struct {
     uint64_t seq;
@@ -137,6 +138,26 @@ typedef struct {
     uint64_t inode;
     char path[4080];
 } rb_database;
+
+/* A record of a batch. To history it is an event if kind code, outline and UTF-8 are an event's:
+ * emitters check what they emit. */
+typedef struct {
+    rb_record record;
+    size_t start; /* of its payload in the batch's */
+    int32_t is_text;
+    int32_t is_event;
+} rb_batch_entry;
+
+/* What a batch holds, as of its last fill; its memory is good until the next one. */
+typedef struct {
+    const rb_batch_entry *entries;
+    const uint8_t *payloads;
+    size_t count;
+    size_t bytes;      /* of payload */
+    size_t foreign;    /* records that are no events and not transient */
+    uint64_t next_seq; /* one past the last record here */
+    uint64_t missed;   /* records from next_seq on that were lost */
+} rb_batch_content;
 
 const char *rb_status_name(int status);
 int rb_install_types(void);
@@ -211,6 +232,18 @@ int rb_subscriber_position(rb_subscriber *subscriber, uint64_t *cursor, uint64_t
 /* `keep`: leave the gate standing for a successor instead of taking it out. */
 int rb_subscriber_close(rb_subscriber *subscriber, int keep);
 void rb_subscriber_free(rb_subscriber *subscriber);
+
+/* A batch is filled again and again; it is used by one thread at a time. */
+int rb_batch_new(rb_batch **batch);
+void rb_batch_free(rb_batch *batch);
+/* Empties it, then copies what is there at the subscriber's cursor, until it has so many records or
+ * bytes, or something was lost. RB_OK: records or a loss; else why there are none. */
+int rb_batch_fill(rb_batch *batch, rb_subscriber *subscriber, size_t most_records,
+                  size_t most_bytes);
+int rb_batch_get(const rb_batch *batch, rb_batch_content *content);
+
+/* Whether the module was built with the SQL table of table.c. */
+int rb_has_table(void);
 /* cffi: end */
 
 #endif

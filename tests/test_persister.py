@@ -31,7 +31,6 @@ from storing import (
 from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
 
 from ringbus import persister
-from ringbus._native import Record
 from ringbus.agents import agent_rings
 from ringbus.bus import Bus
 from ringbus.errors import IncompatibleRing, RingUnlinked
@@ -41,8 +40,8 @@ from ringbus.history import History, schema
 from ringbus.persister import Persister
 from ringbus.persister import agent as agent_persister
 from ringbus.persister.agent import AgentPersister, Outcome
-from ringbus.persister.batch import read_batch
 from ringbus.ring import HISTORY_GATE, Ring, options, unlink
+from ringbus.ring.batch import Batch
 
 
 @pytest.fixture
@@ -149,14 +148,14 @@ def test_emitters_that_never_pause_do_not_keep_a_persister_from_ending(
     agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stores what was there when it was stopped, and leaves the rest to the next one."""
-    real = History.append
+    real = History.append_batch
     more = iter(range(500, 1500))
 
     def append_and_emit(history: History, *arguments: Any) -> None:
         real(history, *arguments)
         emit_notes(bus, 1, first=next(more))
 
-    monkeypatch.setattr(History, "append", append_and_emit)
+    monkeypatch.setattr(History, "append_batch", append_and_emit)
     emit_notes(bus, 500)
     persister = AgentPersister(agent.name, agent.database)
     persister.stop()
@@ -175,25 +174,19 @@ def test_stopped_persister_leaves_its_gate_for_the_next_one(agent: Agent, bus: B
         assert (gate.name, gate.alive, gate.cursor) == (HISTORY_GATE, False, 5)
 
 
-def test_loss_within_a_batch_keeps_what_was_read_before_it(bus: Bus) -> None:
-    """Overtaken between two reads of one batch: the records of the first are not forgotten."""
-
+def test_loss_behind_a_batch_is_told_with_it(bus: Bus) -> None:
+    """What was read before it is not forgotten, and the loss is exact."""
     emit_notes(bus, 10)
     with Ring.open(bus.name, policy="drop") as ring, ring.subscribe(0, gate="slow") as gate:
-        real = gate.read
-
-        def read_and_be_overtaken(_: int, timeout: float) -> list[Record]:
-            gate.__dict__["read"] = real
-            records = real(3, timeout)
-            for _ in range(2000):
-                put(ring, "later")
-            return records
-
-        gate.__dict__["read"] = read_and_be_overtaken
-        batch = read_batch(gate, bus.epoch, 0.0)
-    assert [record.seq for record in batch.records] == [0, 1, 2]
-    (gap,) = batch.gaps
-    assert (gap.from_, gap.reason, batch.next_seq) == (3, "lapped", (gap.to or 0) + 1)
+        batch = Batch(most_records=3)
+        assert gate.fill(batch)
+        assert [row[0] for row in batch.rows()] == [0, 1, 2]
+        for _ in range(2000):
+            put(ring, "later")
+        assert gate.fill(batch)
+        assert (len(batch), batch.next_seq, batch.missed) == (0, 3, ring.floor - 3)
+        assert gate.fill(batch)
+        assert batch.rows()[0][0] == ring.floor
 
 
 # --- dying and standing still -------------------------------------------------------------

@@ -36,7 +36,7 @@ LEVELS = (
     # 4: both together, and what uses them
     ("agents", "recent"),
     ("persister",),
-    ("follow", "removal"),
+    ("follow", "removal", "transfer"),
     ("bus",),
     ("harness",),
     # the face

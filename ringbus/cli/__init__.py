@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ringbus._console import warn
-from ringbus.cli import rings, run, service, watch
+from ringbus.cli import rings, run, service, sql, transfer, watch
 from ringbus.errors import RingbusError
 
 EPILOG = """\b
@@ -71,7 +71,7 @@ def cli() -> None:
     """
 
 
-for verbs in (run, watch, service, rings):
+for verbs in (run, watch, service, rings, sql, transfer):
     for verb in verbs.VERBS:
         cli.add_command(verb)
 

@@ -20,7 +20,7 @@ from ringbus.cli.options import (
 )
 from ringbus.cli.output import has_reader, print_items
 from ringbus.errors import RingNotFound
-from ringbus.events import Envelope, Gap, Position, Reset, parse_position
+from ringbus.events import KINDS, Envelope, Gap, Position, Reset, parse_position
 
 if TYPE_CHECKING:
     from ringbus.follow import Follow
@@ -75,13 +75,13 @@ def tail(
 
     follow = Follow(
         agent,
-        database=_existing(agent, state) if no_follow else _database(agent, state),
+        database=existing_database(agent, state) if no_follow else _database(agent, state),
         last=None if from_start or lines == 0 else lines,
         live=lines == 0 and not from_start,
     )
     with follow:
         try:
-            for items in _present(follow) if no_follow else _endless(follow):
+            for items in present(follow) if no_follow else _endless(follow):
                 print_items(items, as_json=as_json)
         except KeyboardInterrupt:
             return
@@ -104,9 +104,18 @@ def tail(
     callback=_position,
     help="Only events before this position, <epoch>-<seq>.",
 )
+@click.option("--grep", metavar="TEXT", help="Only stored events whose JSON holds TEXT.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only stored events of this kind.")
 @state_option
 def history(
-    agent: str, as_json: bool, limit: int, before: Position | None, state: Path | None
+    *,
+    agent: str,
+    as_json: bool,
+    limit: int,
+    before: Position | None,
+    grep: str | None,
+    kind: str | None,
+    state: Path | None,
 ) -> None:
     """Print what an agent did, oldest first.
 
@@ -117,7 +126,7 @@ def history(
     from ringbus.recent import open_history, recent
     from ringbus.ring import Ring
 
-    database = _existing(agent, state)
+    database = existing_database(agent, state)
     with contextlib.ExitStack() as opened:
         ring = None
         with contextlib.suppress(RingNotFound):
@@ -125,10 +134,14 @@ def history(
         stored = open_history(database, agent, warn)
         if stored is not None:
             opened.enter_context(stored)
-        print_items(recent(stored, ring, limit, before), as_json=as_json)
+        if grep is None and kind is None:
+            found = recent(stored, ring, limit, before)
+        else:
+            found = stored.page(before, limit, kind=kind, text=grep) if stored is not None else []
+        print_items(found, as_json=as_json)
 
 
-def _present(follow: Follow) -> Iterator[list[Item]]:
+def present(follow: Follow) -> Iterator[list[Item]]:
     """What there is until now; emitters may be faster than we print, so not until all is read."""
     started_ns = time.time_ns()
     while items := follow.read(timeout=0):
@@ -153,7 +166,7 @@ def _database(agent: str, state: Path | None) -> Path:
         return settings.events_db_override() or database_of(agent, settings.state_dir(state))
 
 
-def _existing(agent: str, state: Path | None) -> Path:
+def existing_database(agent: str, state: Path | None) -> Path:
     """As `_database()`, for an agent that is there: reading does not make one."""
     from ringbus.agents import is_agent_ring
     from ringbus.recent import is_there

@@ -32,11 +32,12 @@ import apsw
 
 from ringbus._closing import Closing
 from ringbus.errors import HistoryError
-from ringbus.events import Envelope, Gap, Position
-from ringbus.history import schema, sweeps, writing
+from ringbus.events import KINDS, Envelope, Gap, Position
+from ringbus.history import schema, sweeps, table, writing
 from ringbus.history.reading import Page, Reading, find_place
 from ringbus.history.sweeps import lines_folder
 from ringbus.history.writing import Row
+from ringbus.ring.batch import Batch
 from ringbus.settings import Retention
 
 __all__ = ["History", "Page", "Row", "lines_folder"]
@@ -70,7 +71,7 @@ def _checked(
 class History(Closing):
     """Opened by `History.open()`; closed by `close()` or `with`."""
 
-    def __init__(self, path: Path, db: apsw.Connection, agent: str) -> None:
+    def __init__(self, path: Path, db: apsw.Connection, agent: str, *, write: bool = False) -> None:
         self.path = path
         self.agent = agent
         self.identity = _identity(path)
@@ -82,6 +83,11 @@ class History(Closing):
         self._reading = Reading(db)
         self._rows: int | None = None
         self._rows_version = 0
+        self._has_table = table.load(db) if write else False
+        #: Bytes in the write-ahead log after the last commit here.
+        self.log_bytes = 0
+        if write:
+            self._leave_checkpoints_to_caller()
 
     @classmethod
     def open(
@@ -110,7 +116,7 @@ class History(Closing):
                 elif schema.is_outdated(db):
                     _update(path, db)
                 schema.check_agent(db, agent)
-                return cls(path, db, agent)
+                return cls(path, db, agent, write=write)
             except BaseException:
                 db.close()
                 raise
@@ -137,19 +143,43 @@ class History(Closing):
         `next_seq` is one past the last record that was looked at: transient ones have no row.
         A record that is no event is stored as a note of its bytes.
         """
-        with schema.transaction(self._db):
-            stored = writing.store(self._db, epoch, rows)
-            writing.advance(self._db, epoch, next_seq)
-            writing.record_gaps(self._db, gaps)
-        self._check_same()
-        if self._rows is not None:
-            self._rows += stored
+        with self._storing(epoch, next_seq, gaps) as stored:
+            stored.append(writing.store(self._db, epoch, rows))
+
+    @_checked
+    def append_batch(self, epoch: str, batch: Batch, gaps: Sequence[Gap] = ()) -> None:
+        """The same for a batch of the ring, at the rate at which SQLite inserts rows.
+
+        The interpreter lock is free meanwhile. Where SQLite cannot load the compiled module, or
+        the batch holds records that are no events, its rows are taken through Python.
+        """
+        next_seq = max([batch.next_seq, *(gap.to + 1 for gap in gaps if gap.to is not None)])
+        with self._storing(epoch, next_seq, gaps) as stored:
+            if self._has_table and not batch.foreign:
+                stored.append(writing.store_batch(self._db, epoch, batch))
+            else:
+                stored.append(writing.store(self._db, epoch, batch.rows()))
 
     @_checked
     def end_epoch(self, epoch: str) -> None:
         """Mark that all of `epoch` is stored. It lasts through a power cut."""
         with self._lasting_transaction():
             self._db.execute("UPDATE epochs SET clean = 1 WHERE epoch = ?", (epoch,))
+
+    @_checked
+    def restart_log(self) -> None:
+        """Copy all of the write-ahead log into the database, so that it begins anew.
+
+        Not while another connection reads or checkpoints it: then it grows on for now.
+        """
+        self._db.set_busy_timeout(0)
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            self.log_bytes = 0
+        except apsw.BusyError:
+            return
+        finally:
+            schema.wait_for_locks(self._db)
 
     @_checked
     def sweep(self, retention: Retention, now_ns: int, budget_rows: int = 10_000) -> int:
@@ -190,14 +220,27 @@ class History(Closing):
             return self._reading.read(start, limit)
 
     @_checked
-    def page(self, before: Position | None = None, limit: int = 2000) -> list[Envelope]:
-        """The newest `limit` rows before a position, or of all, oldest first; no gaps.
+    def page(
+        self,
+        before: Position | None = None,
+        limit: int = 2000,
+        *,
+        after: Position | None = None,
+        kind: str | None = None,
+        text: str | None = None,
+    ) -> list[Envelope]:
+        """Up to `limit` rows, oldest first, no gaps: the newest before a position, or of all.
 
-        Raises `KeyError` if no such epoch was ever stored.
+        With `after` alone: the oldest that follow that position. `kind` and `text` choose rows of
+        that kind, and rows whose JSON holds that text (a to z in either case). All but `text` go
+        by an index; `text` looks at every row until enough are found, about half a second a
+        million. Raises `KeyError` if no such epoch was ever stored.
         """
         _check_limit(limit)
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
         with schema.transaction(self._db, "DEFERRED"):
-            return self._reading.page(before, limit)
+            return self._reading.page(before, limit, after=after, kind=kind, text=text)
 
     @_checked
     def next_seq(self, epoch: str) -> int | None:
@@ -268,6 +311,27 @@ class History(Closing):
                 same = False
             if not same:
                 raise HistoryError(f"{path}: removed or replaced while in use; open it again")
+
+    def _leave_checkpoints_to_caller(self) -> None:
+        page_bytes = int(self._db.pragma("page_size"))
+
+        def after_commit(_db: apsw.Connection, _name: str, pages: int) -> int:
+            self.log_bytes = pages * page_bytes
+            return apsw.SQLITE_OK
+
+        self._db.set_wal_hook(after_commit)
+
+    @contextmanager
+    def _storing(self, epoch: str, next_seq: int, gaps: Sequence[Gap]) -> Iterator[list[int]]:
+        """One transaction of rows, the place after them, and gaps; it is told how many rows."""
+        stored: list[int] = []
+        with schema.transaction(self._db):
+            yield stored
+            writing.advance(self._db, epoch, next_seq)
+            writing.record_gaps(self._db, gaps)
+        self._check_same()
+        if self._rows is not None:
+            self._rows += sum(stored)
 
     @contextmanager
     def _lasting_transaction(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ returns, however many others there are.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -105,23 +107,36 @@ class Reading:
             place, seq = later, 0
         return Page(items, (place.epoch, seq), at_end=False)
 
-    def page(self, before: Position | None, limit: int) -> list[Envelope]:
-        """The newest `limit` rows before a position, oldest first. `KeyError`: unknown epoch."""
-        end = MAX_ID if before is None else self._known_place(before[0]).id_of(before[1])
+    def page(
+        self,
+        before: Position | None,
+        limit: int,
+        *,
+        after: Position | None = None,
+        kind: str | None = None,
+        text: str | None = None,
+    ) -> list[Envelope]:
+        """Rows between two positions, oldest first: the oldest of them if only `after` is given,
+        else the newest. `KeyError`: unknown epoch."""
+        from_oldest = after is not None and before is None
+        query, bindings = _rows_between(
+            0 if after is None else self._known_place(after[0]).id_of(after[1] + 1),
+            MAX_ID if before is None else self._known_place(before[0]).id_of(before[1]),
+            kind,
+            text,
+        )
         found: list[Envelope] = []
         place: Place | None = None
-        with closing(self._db.execute(_ROWS_BEFORE, (end,))) as rows:
-            for row_id, ts_ns, kind, payload in rows:
-                if len(found) == limit:
-                    break
-                if place is None or row_id < place.base:
+        with closing(self._db.execute(query + ("" if from_oldest else " DESC"), bindings)) as rows:
+            for row_id, ts_ns, row_kind, payload in rows:
+                if place is None or not place.base <= row_id < place.end:
                     place = place_holding(self._db, row_id)
-                if place is None:
+                if len(found) == limit or place is None:
                     break
-                envelope = self._envelope(place, row_id, ts_ns, kind, payload)
+                envelope = self._envelope(place, row_id, ts_ns, row_kind, payload)
                 if envelope is not None:
                     found.append(envelope)
-        return found[::-1]
+        return found if from_oldest else found[::-1]
 
     def _known_place(self, epoch: str) -> Place:
         place = find_place(self._db, epoch)
@@ -210,9 +225,30 @@ def _clipped(gap: Gap, seq: int) -> Gap:
     return Gap(gap.epoch, seq, gap.to, gap.to - seq + 1, gap.reason)
 
 
+def _rows_between(
+    first: int, end: int, kind: str | None, text: str | None
+) -> tuple[str, list[int | str]]:
+    """The query, in ascending order of id, and its bindings."""
+    query = _ROW + "WHERE id >= ? AND id < ?"
+    conditions: list[int | str] = [first, end]
+    if kind is not None:
+        query += " AND kind = ?"
+        conditions.append(kind)
+        if kind != "stream":
+            query += " AND kind <> 'stream'"  # what the partial index is on
+    if text is not None:
+        query += r" AND payload_json LIKE ? ESCAPE '\'"
+        conditions.append(f"%{_escaped(text)}%")
+    return query + " ORDER BY id", conditions
+
+
+def _escaped(text: str) -> str:
+    """As it stands in JSON, and means itself to LIKE."""
+    return re.sub(r"([\\%_])", r"\\\1", json.dumps(text, ensure_ascii=False)[1:-1])
+
+
 _ROW = "SELECT id, ts_ns, kind, CAST(payload_json AS BLOB) FROM events "
 _ROWS_FROM = _ROW + "WHERE id >= ? AND id < ? ORDER BY id"
-_ROWS_BEFORE = _ROW + "WHERE id < ? ORDER BY id DESC"
 _GAPS = """
 SELECT "from", "to", missed, reason FROM gaps
 WHERE epoch = ? AND ("to" IS NULL OR "to" >= ?) ORDER BY "from"

@@ -231,7 +231,12 @@ def _autoincrement(db: apsw.Connection) -> int:
     return db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'events'").get or 0
 
 
-_STEPS: tuple[Callable[[apsw.Connection], None], ...] = (_create_or_adopt,)
+def _index_rare_kinds(db: apsw.Connection) -> None:
+    """2: turns and notes are found among millions of lines, and lines cost nothing more."""
+    db.execute("CREATE INDEX events_kind ON events(kind) WHERE kind <> 'stream'")
+
+
+_STEPS: tuple[Callable[[apsw.Connection], None], ...] = (_create_or_adopt, _index_rare_kinds)
 
 _ORIGINAL_COLUMNS = {"id", "ts", "kind", "payload_json"}
 

@@ -12,6 +12,7 @@ from ringbus.errors import HistoryError
 from ringbus.events import KINDS, Gap, record_payload
 from ringbus.history.reading import find_place
 from ringbus.history.schema import MAX_ID, ORIGINAL_EPOCH
+from ringbus.ring.batch import Batch
 
 Row: TypeAlias = tuple[int, int, int, bytes]
 """seq, wall clock in ns since 1970, kind code, payload."""
@@ -39,7 +40,7 @@ def begin(db: apsw.Connection, epoch: str) -> int:
 def store(db: apsw.Connection, epoch: str, rows: Sequence[Row]) -> int:
     """Insert what is not stored yet; how many rows that was."""
     before = db.total_changes()
-    base = _base_for(db, epoch, rows)
+    base = _base_for(db, epoch, max((row[0] + 1 for row in rows), default=0))
     whole = len(rows) - len(rows) % _GROUP
     for start in range(0, whole, _GROUP):
         bindings: list[int | str] = []
@@ -47,6 +48,14 @@ def store(db: apsw.Connection, epoch: str, rows: Sequence[Row]) -> int:
             bindings += _bindings(base, *row)
         db.execute(_INSERT_GROUP, bindings)
     db.executemany(_INSERT_ONE, (_bindings(base, *row) for row in rows[whole:]))
+    return db.total_changes() - before
+
+
+def store_batch(db: apsw.Connection, epoch: str, batch: Batch) -> int:
+    """The same for the events of a batch, which pass through no Python object."""
+    before = db.total_changes()
+    base = _base_for(db, epoch, batch.next_seq)
+    db.execute(_INSERT_BATCH, (base, batch.address))
     return db.total_changes() - before
 
 
@@ -63,11 +72,11 @@ def record_gaps(db: apsw.Connection, gaps: Sequence[Gap]) -> None:
     )
 
 
-def _base_for(db: apsw.Connection, epoch: str, rows: Sequence[Row]) -> int:
+def _base_for(db: apsw.Connection, epoch: str, next_seq: int) -> int:
     place = find_place(db, epoch)
     if place is None:
         raise HistoryError(f"{db.filename}: epoch {epoch} was not begun; call begin_epoch()")
-    if rows and place.base + max(row[0] for row in rows) >= place.end:
+    if place.base + next_seq > place.end:
         raise HistoryError(
             f"{db.filename}: a later ring has taken the ids after epoch {epoch}; "
             "remove this ring, the next one gets an epoch of its own"
@@ -95,6 +104,10 @@ _GROUP = 100
 _INSERT = "INSERT OR IGNORE INTO events(id, ts, kind, payload_json, ts_ns) VALUES "
 _INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?)"
 _INSERT_GROUP = _INSERT + ", ".join(["(?, ?, ?, ?, ?)"] * _GROUP)
+_INSERT_BATCH = """
+INSERT OR IGNORE INTO events(id, ts, kind, payload_json, ts_ns)
+SELECT ? + seq, ts, kind, payload_json, ts_ns FROM ringbus_batch(?)
+"""
 
 # The newest alone can go on: the ids after the others are taken.
 _REOPEN = """

@@ -25,9 +25,10 @@ from ringbus._native import lib
 from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
 from ringbus.events import Gap
 from ringbus.history import History
-from ringbus.persister.batch import Batch, read_batch
+from ringbus.persister.checkpoints import CHECKPOINTER
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
+from ringbus.ring.batch import Batch
 from ringbus.ring.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
@@ -204,17 +205,19 @@ class AgentPersister:
         return gate
 
     def _store_all(self, ring: Ring, history: History, gate: Subscriber) -> Outcome:
-        self._store(ring, history, gate, self._missed_before(ring, gate))
+        self._note_missed_before(ring, history, gate)
+        batch = Batch()
         end: int | None = None  # where to stop
         while True:
             if end is None and self._stop.is_set():
                 end = ring.tail
             try:
-                batch = read_batch(gate, ring.epoch, SLICE if end is None else 0.0)
+                gate.fill(batch, SLICE if end is None else 0.0)
             except RingUnlinked:
-                self._store_rest(ring, history, gate)
+                self._store_rest(ring, history, gate, batch)
                 return Outcome.RING_GONE
             self._store(ring, history, gate, batch)
+            CHECKPOINTER.look(history, is_calm=not batch)
             if end is not None and gate.cursor >= end:
                 return Outcome.STOPPED
             outcome = self._must_leave(ring, busy=bool(batch))
@@ -224,30 +227,34 @@ class AgentPersister:
             if batch and not batch.is_full and batch.size < ring.size // CALM_PART:
                 self._stop.wait(CALM)
 
-    def _missed_before(self, ring: Ring, gate: Subscriber) -> Batch:
+    def _note_missed_before(self, ring: Ring, history: History, gate: Subscriber) -> None:
         """What the ring lost before the gate stood."""
-        batch = Batch()
         if gate.missed:
             reason = "store-unavailable" if self._unable else "lapped"
             first, end = gate.cursor - gate.missed, gate.cursor
-            batch.gaps.append(Gap(ring.epoch, first, end - 1, gate.missed, reason))
-        return batch
-
-    def _store(self, ring: Ring, history: History, gate: Subscriber, batch: Batch) -> None:
-        if batch:
-            history.append(ring.epoch, batch.rows, batch.next_seq, batch.gaps)
-            gate.advance(batch.next_seq)
+            history.append(
+                ring.epoch, [], end, [Gap(ring.epoch, first, end - 1, gate.missed, reason)]
+            )
+            gate.advance(end)
         if self._unable:
             self._unable = False
             log.warning("%s: storing again", self.agent)
 
-    def _store_rest(self, ring: Ring, history: History, gate: Subscriber) -> None:
+    def _store(self, ring: Ring, history: History, gate: Subscriber, batch: Batch) -> None:
+        if batch:
+            end, missed = batch.next_seq, batch.missed
+            gaps = [Gap(ring.epoch, end, end + missed - 1, missed, "lapped")] if missed else []
+            history.append_batch(ring.epoch, batch, gaps)
+            gate.advance(end + missed)
+
+    def _store_rest(self, ring: Ring, history: History, gate: Subscriber, batch: Batch) -> None:
         """The ring was removed: what comes yet was begun before its emitter could see that."""
         ring.change_flags(set=lib.RB_FLAG_UNLINKED)  # a file removed by hand has no mark
         with suppress(RingUnlinked):  # raised when all of it was read
             while True:
                 time.sleep(SETTLE)
-                self._store(ring, history, gate, read_batch(gate, ring.epoch, 0.0))
+                gate.fill(batch)
+                self._store(ring, history, gate, batch)
         history.end_epoch(ring.epoch)
 
     def _sweep(self, history: History) -> None:

@@ -7,11 +7,13 @@ they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import NoReturn, Self
 
 from ringbus import _native, errors
 from ringbus._closing import Closing
 from ringbus._native import CData, Record, ffi, lib
+from ringbus.ring.batch import Batch
 
 AWAIT_SLICE = 0.5  # seconds; an abandoned `async for` leaves its thread that soon
 
@@ -54,6 +56,30 @@ class Subscriber(Closing):
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until there is something to read; False on time-out."""
         raise NotImplementedError  # replaced by the builtin in every instance
+
+    def fill(self, batch: Batch, timeout: float = 0.0) -> bool:
+        """Fill the batch with what is there; wait up to `timeout` seconds for something.
+
+        False: it is empty. A loss ends a batch, and raises nothing. Raises `RingUnlinked` when
+        everything of a removed ring was read. Of one subscriber use either this or `read()`.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._fill_at_once(batch):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            status = lib.rb_subscriber_park(self._handle, int(left * 1e9))
+            if status not in _native.RESULTS:
+                self._check(status)
+        return True
+
+    def _fill_at_once(self, batch: Batch) -> bool:
+        status = lib.rb_batch_fill(batch.handle, self._handle, batch.most_records, batch.most_bytes)
+        batch.refresh()
+        self.missed += batch.missed
+        if status != lib.RB_EMPTY:
+            self._check(status)
+        return bool(batch)
 
     def advance(self, seq: int) -> None:
         """Tell emitters that this gate still wants `seq` and all after it, and nothing before."""

@@ -1,0 +1,71 @@
+"""Checkpoints in a thread of their own, so that storing does not wait for the disk's flushes.
+
+A commit appends to the write-ahead log; a checkpoint syncs the log and copies its pages into the
+database. SQLite would do that inside every thousandth page's commit: 20 ms as a rule and seconds on
+a busy disk, in which the gate stands still and emitters may come to wait. Here another connection
+does it while the writer goes on. But a log under an unbroken writer never starts anew that way, so
+beyond a cap the writer itself does the rest, which by then is little.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+
+from ringbus.history import History
+
+log = logging.getLogger(__name__)
+
+LARGE_LOG = 8 << 20  # bytes after which a checkpoint is worth its flushes
+LOG_CAP = 64 << 20
+
+
+class Checkpointer:
+    """One thread for all writers of a process; it starts with the first request."""
+
+    def __init__(self) -> None:
+        self._wanted: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def look(self, history: History, *, is_calm: bool) -> None:
+        """Called by the writer after a batch, and when there is nothing to store.
+
+        What is calm is flushed whatever its size, so that a power cut does not cost it.
+        """
+        if history.log_bytes > LOG_CAP:
+            history.restart_log()
+        elif history.log_bytes > (0 if is_calm else LARGE_LOG):
+            history.log_bytes = 0  # until the next commit tells how long it is then
+            self._start()
+            self._wanted.put(history.path)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                # A daemon: SQLite's files are whole wherever a checkpoint ends.
+                self._thread = threading.Thread(target=self._serve, name="checkpoints", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            path = self._wanted.get()
+            try:
+                checkpoint(path)
+            except apsw.Error as error:  # the writer meets whatever it is, too, and acts on it
+                log.info("%s: no checkpoint: %s", path, error)
+
+
+CHECKPOINTER = Checkpointer()
+
+
+def checkpoint(path: Path) -> None:
+    """Copy what no reader needs in the log any more; waits for nobody."""
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
+        db.pragma("journal_mode")  # a connection that has read nothing knows of no log
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
