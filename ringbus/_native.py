@@ -49,7 +49,10 @@ ERRORS: dict[int, tuple[type[errors.RingbusError], str]] = {
             "remove it with `ringbus rm {name}` or use the library that made it"
         ),
     ),
-    lib.RB_CORRUPT: (errors.IncompatibleRing, "ring {name!r} is damaged: a record has no length"),
+    lib.RB_CORRUPT: (
+        errors.IncompatibleRing,
+        "ring {name!r} is damaged: something wrote into its file; remove it (`ringbus rm {name}`)",
+    ),
     lib.RB_READ_ONLY: (errors.NotPermitted, "{why}"),
     lib.RB_UNLINKED: (
         errors.RingUnlinked,

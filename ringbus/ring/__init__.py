@@ -141,8 +141,10 @@ class Ring(Closing):
     def emit_many(self, payloads: Iterable[Entry], /) -> tuple[int, int]:
         """Publish several records; return the first and the last seq.
 
-        An entry is a payload or `(payload, kind, transient)`. Other emitters' records may come in
-        between. The exceptions of `emit()` carry `published`, the number of records already out.
+        An entry is a payload or `(payload, kind, transient)`; the iterable is run to its end before
+        the first is published. Other emitters' records may come in between. `RecordTooLarge` and
+        `BackPressure` carry `published`, the number of records already out; after `RingClosed`,
+        `RingUnlinked` or an exception of a signal handler only the ring's tail tells.
         """
         self._open_emitter()
         return self.emit_many(payloads)
