@@ -25,6 +25,7 @@ from ringbus._native import lib
 from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
 from ringbus.events import Gap
 from ringbus.history import History
+from ringbus.persister.aside import is_damaged, put_aside
 from ringbus.persister.checkpoints import CHECKPOINTER
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
@@ -120,6 +121,10 @@ class AgentPersister:
 
     def _note_unable(self, error: Exception) -> None:
         self._give_up_place()
+        if self._lock.is_mine and is_damaged(self.database, error):
+            aside = put_aside(self.database)
+            log.warning("%s: %s; put aside as %s, a fresh one is begun", self.agent, error, aside)
+            self._unable = True
         if not self._unable:
             self._unable = True
             log.warning(

@@ -1,0 +1,244 @@
+"""Storing while things fail: killed at each step of a batch, damaged, deleted and full disks."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+from missing import go_without
+from storing import (
+    check_contiguous,
+    emit_notes,
+    gaps,
+    has_gate,
+    numbers,
+    paused,
+    persister_process,
+    put,
+    serving,
+    stored,
+)
+from turns import Agent, python, wait_until
+
+from ringbus.bus import Bus
+from ringbus.errors import BackPressure
+from ringbus.history import History
+from ringbus.ring import Ring
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from ringbus.history import History, writing
+from ringbus.persister import agent as module
+from ringbus.ring.subscriber import Subscriber
+
+agent, database, point, times = sys.argv[1:]
+left = int(times)
+
+def die(real, before):
+    def call(*arguments):
+        global left
+        left -= 1
+        if before and left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return call
+
+module.Batch = lambda: real_batch(most_records=50)
+from ringbus.ring.batch import Batch as real_batch
+where = {
+    "before the transaction": (History, "append_batch", True),
+    "inside, before the rows": (writing, "store_batch", True),
+    "inside, after the rows": (writing, "advance", True),
+    "inside, before the commit": (writing, "record_gaps", False),
+    "after the commit": (History, "append_batch", False),
+    "after the gate moved": (Subscriber, "advance", False),
+}
+owner, name, before = where[point]
+setattr(owner, name, die(getattr(owner, name), before))
+module.AgentPersister(agent, Path(database)).run()
+"""
+
+POINTS = [
+    "before the transaction",
+    "inside, before the rows",
+    "inside, after the rows",
+    "inside, before the commit",
+    "after the commit",
+    "after the gate moved",
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("times", [1, 4])
+def test_killed_at_each_step_of_a_batch(agent: Agent, bus: Bus, point: str, times: int) -> None:
+    """Its successor stores each event once, though emitters went on as far as its gate let them."""
+    emit_notes(bus, 500)
+    died = subprocess.run(
+        [*python(DIES), agent.name, str(agent.database), point, str(times)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    emitted = emit_to_the_gate(agent, 500)
+    with serving(agent):
+        assert bus.wait_stored(30)
+    items = stored(agent)
+    check_contiguous(items, end=emitted)
+    assert numbers(items) == list(range(emitted))
+
+
+def emit_to_the_gate(agent: Agent, first: int) -> int:
+    """Notes until the ring has no room before the gate; how many there are then."""
+    number = first
+    with Ring.open(agent.name, policy="fail") as ring:
+        while True:
+            try:
+                put(ring, str(number))
+            except BackPressure:
+                return number
+            number += 1
+
+
+def test_power_cut_leaves_a_whole_prefix(agent: Agent, bus: Bus, tmp_path: Path) -> None:
+    """The files as they are at any moment open clean, and hold all up to some event."""
+    dice = random.Random(1)
+    emitted = 0
+    before = -1
+    with persister_process(agent) as process:
+        for moment in range(12):
+            for _ in range(dice.randrange(1, 40)):
+                emit_notes(bus, 10, first=emitted)
+                emitted += 10
+            copy = tmp_path / f"moment{moment}.sqlite"
+            with paused(process.pid):
+                for end in ("", "-wal"):
+                    source = agent.database.with_name(agent.database.name + end)
+                    if source.exists():
+                        subprocess.run(["cp", source, copy.with_name(copy.name + end)], check=True)
+            with closing(apsw.Connection(str(copy))) as db:
+                assert db.pragma("integrity_check") == "ok"
+            with History.open(copy, agent.name) as history:
+                found = numbers(history.page(limit=100_000))
+                following = history.next_seq(bus.epoch)
+            assert found == list(range(len(found)))
+            assert following == len(found) > before
+            before = len(found) - 1
+        assert bus.wait_stored(30)
+    assert numbers(stored(agent)) == list(range(emitted))
+
+
+def test_damaged_file_is_put_aside_and_a_fresh_one_begun(
+    agent: Agent, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning names both; what the ring holds is stored, and nothing was deleted."""
+    agent.database.parent.mkdir(parents=True, exist_ok=True)
+    rubbish = random.Random(2).randbytes(50_000)
+    agent.database.write_bytes(rubbish)
+    emit_notes(bus, 300)
+    with serving(agent):
+        assert bus.wait_stored(30)
+    (aside,) = agent.state.glob("*.damaged-*")
+    assert aside.read_bytes() == rubbish
+    assert numbers(stored(agent)) == list(range(300))
+    warning, able = [record.message for record in caplog.records]
+    assert str(aside) in warning
+    assert "not a database" in warning
+    assert able == f"{agent.name}: storing again"
+
+
+def test_file_damaged_in_its_middle_is_put_aside_with_its_log(agent: Agent, bus: Bus) -> None:
+    """The one that was there before can still be looked at under its new name."""
+    emit_notes(bus, 300)
+    with serving(agent):
+        assert bus.wait_stored(30)
+    with agent.database.open("r+b") as file:
+        file.seek(8192)  # the second page, and what follows
+        file.write(bytes(8192 * 4))
+    emit_notes(bus, 300, first=300)
+    with serving(agent):
+        assert bus.wait_stored(30)
+    (aside,) = agent.state.glob("*.damaged-*")
+    assert aside.stat().st_size > 8192
+    items = stored(agent)
+    check_contiguous(items, end=600)
+    assert numbers(items) == list(range(600))
+
+
+def test_file_of_another_kind_is_left_alone(tmp_path: Path, agent: Agent, bus: Bus) -> None:
+    """A setting that names it by mistake costs nobody a file."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("remember the milk\n" * 100)
+    from ringbus.persister.aside import is_damaged
+
+    with pytest.raises(Exception, match="not a database") as caught:
+        History.open(notes, agent.name, write=True)
+    assert not is_damaged(notes, caught.value)
+    assert is_damaged(tmp_path / "notes.sqlite", caught.value)
+
+
+def test_deleted_database_is_begun_anew(agent: Agent, bus: Bus) -> None:
+    """With all that the ring still holds."""
+    with serving(agent):
+        emit_notes(bus, 50)
+        assert bus.wait_stored(30)
+        for end in ("", "-wal", "-shm"):
+            agent.database.with_name(agent.database.name + end).unlink(missing_ok=True)
+        emit_notes(bus, 50, first=50)
+        wait_until(agent.database.exists, "a fresh database")
+        wait_until(lambda: has_gate(agent.name), "the persister to store again")
+        assert bus.wait_stored(30)
+    items = stored(agent)
+    check_contiguous(items, end=100)
+    assert numbers(items) == list(range(100))
+
+
+def test_full_disk_holds_nobody_up(agent: Agent, bus: Bus, tmp_path: Path) -> None:
+    """Emitters run on; when there is room again, storing goes on, and the loss is a gap."""
+    if os.geteuid() != 0:
+        go_without("only root may mount a small disk")
+    disk = agent.database.parent
+    disk.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        go_without(f"nothing may be mounted here: {mounted.stderr.decode()}")
+    try:
+        with serving(agent):
+            emit_notes(bus, 10)
+            assert bus.wait_stored(30)
+            filler = disk / "filler"
+            with filler.open("wb", buffering=0) as file:
+                written = 1
+                while written:
+                    try:
+                        written = file.write(bytes(4096))
+                    except OSError:
+                        break
+            emitted = 10
+            while has_gate(agent.name):  # until it is in want of room
+                emit_notes(bus, 100, first=emitted)
+                emitted += 100
+                time.sleep(0.001)
+            emit_notes(bus, 3000, first=emitted)
+            emitted += 3000
+            filler.unlink()
+            wait_until(lambda: has_gate(agent.name), "the persister to store again")
+            assert bus.wait_stored(30)
+        items = stored(agent)
+        check_contiguous(items, end=emitted)
+        assert [gap.reason for gap in gaps(items)] == ["store-unavailable"]
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
