@@ -224,9 +224,10 @@ int rb_subscriber_position(rb_subscriber *s, uint64_t *cursor, uint64_t *tail, u
     int status = rb_handle_enter(&s->handle);
     if (status == RB_OK) {
         const struct rb_segment *segment = &s->handle.segment;
+        /* The floor first: it never passes a tail read later. */
         *cursor = s->cursor - first_number(segment);
-        *tail = rb_order_tail(segment) - first_number(segment);
         *floor = rb_order_floor(segment) - first_number(segment);
+        *tail = rb_order_tail(segment) - first_number(segment);
         rb_handle_leave(&s->handle);
     }
     return status;
