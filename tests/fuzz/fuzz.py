@@ -244,10 +244,10 @@ def number_after(label: str, words: str) -> int:
 
 
 def fuzz(target: str, program: Path, folder: Path, seconds: int, hang_s: int = HANG_S) -> Run:
-    """One run from the seeds; stops at the first input that fails."""
+    """One run from the seeds and what once failed; stops at the first input that fails."""
     corpus = folder / f"{program.name}-corpus"
     corpus.mkdir()
-    for number, data in enumerate(seeds()[target]):
+    for number, data in enumerate([*seeds()[target], *REGRESSIONS[target].values()]):
         (corpus / f"seed-{number}").write_bytes(data)
     marks = f"{program.name}-found-"
     arguments = [
