@@ -225,6 +225,8 @@ int rb_subscriber_copy(rb_subscriber *subscriber, const rb_record *record, void 
                        uint64_t *missed);
 /* Sleeps until the record at the cursor is there, at most `limit_ns`; may return early. */
 int rb_subscriber_park(rb_subscriber *subscriber, uint64_t limit_ns);
+/* The same over as many slices as it takes: for who has nothing else to look at meanwhile. */
+int rb_subscriber_wait(rb_subscriber *subscriber, uint64_t limit_ns);
 /* Tells emitters that this gate still wants `seq` and all after it. */
 int rb_subscriber_advance(rb_subscriber *subscriber, uint64_t seq);
 int rb_subscriber_position(rb_subscriber *subscriber, uint64_t *cursor, uint64_t *tail,

@@ -203,6 +203,17 @@ int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
     return rb_handle_rise(&s->handle, status);
 }
 
+int rb_subscriber_wait(rb_subscriber *s, uint64_t limit_ns) {
+    const uint64_t since_ns = rb_monotonic_ns();
+    uint64_t passed_ns = 0;
+    int status;
+    do {
+        status = rb_subscriber_park(s, limit_ns - passed_ns);
+        passed_ns = rb_monotonic_ns() - since_ns;
+    } while (status == RB_TIMED_OUT && passed_ns < limit_ns);
+    return status;
+}
+
 static int advance(struct rb_subscriber *s, uint64_t seq) {
     struct rb_segment *segment = &s->handle.segment;
     if (!s->is_gate || seq > rb_order_tail(segment) - first_number(segment)) {

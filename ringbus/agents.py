@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ringbus import settings
@@ -16,9 +17,12 @@ def agents(state: Path) -> list[str]:
     return sorted(stored | set(agent_rings()))
 
 
-def agent_rings() -> list[str]:
-    """Names of the rings that belong to agents; files that are no rings do not."""
-    return [name for name in list_rings() if _is_usable_agent_ring(name)]
+def agent_rings(besides: Collection[str] = ()) -> list[str]:
+    """Names of the rings that belong to agents; files that are no rings do not.
+
+    Those in `besides` are passed over: who serves them need not open them to look.
+    """
+    return [name for name in list_rings() if name not in besides and _is_usable_agent_ring(name)]
 
 
 def _is_usable_agent_ring(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -505,9 +505,9 @@ def test_persister_of_all_serves_agents_that_appear_later(
     """And leaves bare rings alone."""
     bare = f"{agent.name}-bare"
 
-    def ours() -> list[str]:
+    def ours(besides: Collection[str]) -> list[str]:
         """Other agents of this machine have persisters of their own."""
-        return [name for name in agent_rings() if name.startswith(agent.name)]
+        return [name for name in agent_rings(besides) if name.startswith(agent.name)]
 
     monkeypatch.setattr(persister, "agent_rings", ours)
     everybody = Persister(None, agent.state)

@@ -20,6 +20,7 @@ from ringbus.ring import list_rings
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.2  # seconds between looks for agents that appeared
+STOP_EVERY = 0.1  # seconds between the calls that stop them
 
 
 class Persister:
@@ -68,15 +69,21 @@ class Persister:
                 break
             self._start_new()
             time.sleep(LOOK_EVERY)
-        for _, persister in self._running.values():
-            persister.stop()
-        for thread, _ in self._running.values():
-            thread.join()
+        self._stop_all()
         self._collect_ended(on_taken)
         for error in self._refused.values():
             if self._agents is not None and not self._is_stopping:
                 raise error
         return self._ended
+
+    def _stop_all(self) -> None:
+        """Again and again: a wake-up is lost on who was about to fall asleep."""
+        while any(thread.is_alive() for thread, _ in self._running.values()):
+            for thread, persister in self._running.values():
+                if thread.is_alive():
+                    persister.stop()
+            for thread, _ in self._running.values():
+                thread.join(STOP_EVERY / len(self._running))
 
     def _is_done(self) -> bool:
         """Only automatic persisters, and those that can serve nobody, end themselves."""
@@ -88,7 +95,7 @@ class Persister:
         )
 
     def _start_new(self) -> None:
-        wanted = agent_rings() if self._agents is None else self._agents
+        wanted = agent_rings(self._running) if self._agents is None else self._agents
         there = set(list_rings())
         for agent in sorted(set(wanted) - set(self._running)):
             if agent in there and not self._is_taken(agent) and not self._is_anothers(agent):

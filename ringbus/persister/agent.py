@@ -22,7 +22,13 @@ from pathlib import Path
 
 from ringbus import settings
 from ringbus._native import lib
-from ringbus.errors import GateTaken, HistoryError, RingNotFound, RingUnlinked
+from ringbus.errors import (
+    GateTaken,
+    HistoryError,
+    RingbusError,
+    RingNotFound,
+    RingUnlinked,
+)
 from ringbus.events import Gap
 from ringbus.history import History
 from ringbus.persister.aside import is_damaged, put_aside
@@ -35,7 +41,8 @@ from ringbus.ring.subscriber import Subscriber
 log = logging.getLogger(__name__)
 
 SUCCESSOR_GATE = "history-successor"
-SLICE = 0.5  # seconds of one sleep without events
+SLICE = 0.5  # seconds without events until a ring is calm
+CALM_SLICE = 5.0  # seconds of one sleep at a calm ring
 CALM = 0.01  # seconds between small batches: one commit for what came meanwhile
 CALM_PART = 8  # a batch that was more than this part of the ring is not a small one
 SETTLE = 0.05  # seconds in which emitters have seen that their ring was removed
@@ -84,11 +91,15 @@ class AgentPersister:
         self._needed = time.monotonic()  # when somebody was last attached
         self._swept = float("-inf")
         self._unable = False
+        self._ring: Ring | None = None
         self._place: Subscriber | None = None  # holds our place until our own gate stands
 
     def stop(self) -> None:
-        """Makes `run()` store what is there now and return."""
+        """Makes `run()` store what is there now and return, within seconds; again is fine."""
         self._stop.set()
+        if self._ring is not None:
+            with suppress(RingbusError):  # closed or removed: it has ended
+                self._ring.change_flags()  # which wakes it
 
     def run(self) -> Outcome:
         """Blocks until `stop()`, or until there is nothing left to do.
@@ -98,6 +109,7 @@ class AgentPersister:
         try:
             with Ring.open(self.agent, observer=True) as ring:
                 ring.change_flags(set=lib.RB_FLAG_AGENT)
+                self._ring = ring
                 try:
                     return self._run(ring)
                 finally:
@@ -212,16 +224,18 @@ class AgentPersister:
     def _store_all(self, ring: Ring, history: History, gate: Subscriber) -> Outcome:
         self._note_missed_before(ring, history, gate)
         batch = Batch()
+        patience = SLICE
         end: int | None = None  # where to stop
         while True:
             if end is None and self._stop.is_set():
                 end = ring.tail
             try:
-                gate.fill(batch, SLICE if end is None else 0.0)
+                gate.fill(batch, patience if end is None else 0.0)
             except RingUnlinked:
                 self._store_rest(ring, history, gate, batch)
                 return Outcome.RING_GONE
             self._store(ring, history, gate, batch)
+            patience = SLICE if batch else CALM_SLICE
             CHECKPOINTER.look(history, is_calm=not batch)
             if end is not None and gate.cursor >= end:
                 return Outcome.STOPPED

@@ -7,7 +7,6 @@ they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import NoReturn, Self
 
 from ringbus import _native, errors
@@ -58,20 +57,18 @@ class Subscriber(Closing):
         raise NotImplementedError  # replaced by the builtin in every instance
 
     def fill(self, batch: Batch, timeout: float = 0.0) -> bool:
-        """Fill the batch with what is there; wait up to `timeout` seconds for something.
+        """Fill the batch with what is there; sleep up to `timeout` seconds for something.
 
-        False: it is empty. A loss ends a batch, and raises nothing. Raises `RingUnlinked` when
-        everything of a removed ring was read. Of one subscriber use either this or `read()`.
+        False: it is empty. The sleep ends early where somebody wakes all sleepers of the ring. A
+        loss ends a batch, and raises nothing. Raises `RingUnlinked` when everything of a removed
+        ring was read. Of one subscriber use either this or `read()`.
         """
-        deadline = time.monotonic() + timeout
-        while not self._fill_at_once(batch):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            status = lib.rb_subscriber_park(self._handle, int(left * 1e9))
-            if status not in _native.RESULTS:
-                self._check(status)
-        return True
+        if self._fill_at_once(batch) or timeout <= 0:
+            return bool(batch)
+        status = lib.rb_subscriber_wait(self._handle, int(timeout * 1e9))
+        if status not in _native.RESULTS:
+            self._check(status)
+        return self._fill_at_once(batch)
 
     def _fill_at_once(self, batch: Batch) -> bool:
         status = lib.rb_batch_fill(batch.handle, self._handle, batch.most_records, batch.most_bytes)
