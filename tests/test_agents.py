@@ -23,7 +23,7 @@ from ringbus.ring import Ring, list_rings
 def store(agent: Agent, bus: Bus) -> None:
     """Everything emitted so far goes to the history; then the persister leaves."""
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
 
 
 # --- which there are ----------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_history_comes_oldest_first_and_ends_at_its_limit(agent: Agent, bus: Bus
     """The newest so many, across what is stored and what only the ring has."""
     emit_notes(bus, 100)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     emit_notes(bus, 5, first=100)
     assert numbers(bus.history(limit=8)) == list(range(97, 105))
     assert numbers(bus.history(limit=3)) == [102, 103, 104]
@@ -98,7 +98,7 @@ def test_history_before_a_position_goes_back(agent: Agent, bus: Bus) -> None:
     """Pages meet without a hole or a double, wherever they lie."""
     emit_notes(bus, 50)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     emit_notes(bus, 10, first=50)
     pages: list[int] = []
     page = bus.history(limit=7)
@@ -133,7 +133,7 @@ def test_history_survives_being_overtaken_while_it_reads_the_ring(
     """Overtaken between two records, it takes what was stored meanwhile from the database."""
     emit_notes(bus, 10)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     emit_notes(bus, 600, first=10)
     real = Ring.subscribe
 
@@ -147,7 +147,7 @@ def test_history_survives_being_overtaken_while_it_reads_the_ring(
             records = read(3, timeout)
             with serving(agent):
                 emit_notes(bus, 3000, first=610)
-                assert bus.wait_stored(30)
+                assert bus.wait_stored(60)
             subscriber.wait(0)  # finds the loss, which the next read tells
             return records
 
@@ -164,7 +164,7 @@ def test_transient_events_are_broadcast_and_not_kept(agent: Agent, bus: Bus) -> 
         bus.emit(Note("kept"))
         bus.emit(Note("passing"), transient=True)
         assert texts(bus.history()) == ["kept"]
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         assert texts(bus.history()) == ["kept"]
         first, second = next(live), next(live)
     assert texts([first, second]) == ["kept", "passing"]
@@ -376,7 +376,7 @@ def test_database_named_by_the_environment_is_used(
     with Bus(agent.name, state=agent.state) as bus:
         assert bus.database == database
         bus.emit(Note("here"))
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with History.open(database, agent.name) as history:
         assert texts(history.page()) == ["here"]
     assert not agent.database.exists()
@@ -464,7 +464,7 @@ def test_history_is_used_when_it_can_be_opened_later(agent: Agent, hasty: None) 
     with Bus(agent.name, state=agent.state) as bus:
         emit_notes(bus, 10)
         agent.database.rmdir()
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         assert numbers(bus.history()) == list(range(10))
     assert numbers(stored(agent)) == list(range(10))
 
@@ -492,7 +492,7 @@ def test_persister_is_started_and_serves_every_bus(agent: Agent) -> None:
         pid = persister_pid(agent.name)
         with Bus(agent.name, state=agent.state) as second:
             second.emit(Note("stored"))
-            assert second.wait_stored(30)
+            assert second.wait_stored(60)
         assert persister_pid(agent.name) == pid
         assert texts(bus.history()) == ["stored"]
     assert texts(stored(agent)) == ["stored"]
@@ -526,12 +526,12 @@ def test_emitter_that_meets_a_dead_persister_starts_another(agent: Agent) -> Non
     """Killed with most of a ring free: a ring later nothing is missing."""
     with Bus(agent.name, state=agent.state, size=SMALL) as bus:
         emit_notes(bus, 10)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         pid = persister_pid(agent.name)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not is_alive(pid), "the end of the persister")
         emit_notes(bus, 4990, first=10)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         assert persister_pid(agent.name) != pid
     assert numbers(stored(agent)) == list(range(5000))
 
@@ -545,7 +545,7 @@ def test_pushing_a_persister_on_is_told_once(
         for _ in range(2):
             with paused(persister_pid(agent.name)):
                 emit_notes(bus, 3000)
-            assert bus.wait_stored(30)
+            assert bus.wait_stored(60)
     assert len([record for record in caplog.records if "pushed on" in record.message]) == 1
 
 
@@ -555,4 +555,4 @@ def test_waiting_for_storage_ends_with_its_time(agent: Agent) -> None:
         with paused(persister_pid(agent.name)):
             bus.emit(Note("later"))
             assert not bus.wait_stored(0.1)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)

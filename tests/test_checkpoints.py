@@ -117,6 +117,6 @@ def test_calm_events_reach_the_database_file(agent: Agent, bus: Bus, tmp_path: P
     """Without anybody closing it."""
     with serving(agent):
         emit_notes(bus, 10)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         wait_until(lambda: rows_without_log(agent.database, tmp_path) == 10, "the checkpoint")
     assert numbers(stored(agent)) == list(range(10))

@@ -48,7 +48,7 @@ from ringbus.settings import Retention
 def store(agent: Agent, bus: Bus) -> None:
     """Everything emitted so far goes to the history; then the persister leaves."""
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
 
 
 def rest(follow: Follow) -> list[Item]:
@@ -123,7 +123,7 @@ def test_after_a_position_that_only_history_has(agent: Agent, bus: Bus) -> None:
     """The ring has gone on by several rounds."""
     with serving(agent):
         emit_notes(bus, 5000)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with bus.follow(after=(bus.epoch, 100)) as follow:
         assert numbers(rest(follow)) == list(range(101, 5000))
 
@@ -181,14 +181,14 @@ def test_what_is_not_stored_yet_comes_from_the_ring(agent: Agent) -> None:
     """Published, and its persister stands still: the window between ring and history."""
     with agent.bus() as bus, persister_process(agent) as process:
         emit_notes(bus, 100)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         with paused(process.pid):
             emit_notes(bus, 100, first=100)
             with bus.follow() as follow:
                 assert numbers(rest(follow)) == list(range(200))
                 emit_notes(bus, 5, first=200)
                 assert numbers(rest(follow)) == list(range(200, 205))
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         assert numbers(stored(agent)) == list(range(205))
 
 
@@ -252,7 +252,7 @@ def test_gap_of_a_stopped_persister_comes_in_place(
         bus.follow() as live,
     ):
         emit_notes(bus, 10)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         found = take(live, 10)
         with paused(process.pid):
             for first in range(10, 3010, 100):
@@ -260,7 +260,7 @@ def test_gap_of_a_stopped_persister_comes_in_place(
                 found += take(live, 100)
             with bus.follow() as late:  # before anybody has told of the gap
                 early = rest(late)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         with bus.follow() as late:
             later = rest(late)
     assert numbers(found) == list(range(3010))
@@ -274,7 +274,7 @@ def test_retention_gap_comes_in_place(agent: Agent, bus: Bus) -> None:
     """Where rows were swept away: from where to where, and how many."""
     with serving(agent):
         emit_notes(bus, 5000)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with History.open(agent.database, agent.name, write=True) as history:
         history.sweep(Retention(rows=3000), time.time_ns())
     with bus.follow() as follow:
@@ -287,7 +287,7 @@ def test_resuming_inside_a_gap_tells_what_is_left_of_it(agent: Agent, bus: Bus) 
     """What the client had seen of it is not missing."""
     with serving(agent):
         emit_notes(bus, 5000)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with History.open(agent.database, agent.name, write=True) as history:
         history.sweep(Retention(rows=3000), time.time_ns())
     with bus.follow(after=(bus.epoch, 999)) as follow:
@@ -317,7 +317,7 @@ def test_ring_and_history_that_appear_later(agent: Agent) -> None:
             emit_notes(bus, 5)
             assert numbers(take(follow, 5)) == list(range(5))
             with serving(agent):
-                assert bus.wait_stored(30)
+                assert bus.wait_stored(60)
             emit_notes(bus, 5, first=5)
             assert numbers(take(follow, 5)) == list(range(5, 10))
 
@@ -389,14 +389,14 @@ def test_lost_ring_is_a_gap_once(agent: Agent) -> None:
     with agent.bus() as bus, bus.follow() as follow:
         with persister_process(agent) as process:
             emit_notes(bus, 10)
-            assert bus.wait_stored(30)
+            assert bus.wait_stored(60)
             process.kill()
             process.wait()
         emit_notes(bus, 5, first=10)
         Path(f"/dev/shm/ringbus.{agent.name}").unlink()
         with agent.bus() as second, persister_process(agent):
             emit_notes(second, 3, first=100)
-            assert second.wait_stored(30)
+            assert second.wait_stored(60)
             with second.follow() as late:
                 found = read_until(late, lambda items: 102 in numbers(items))
             live = read_until(follow, lambda items: 102 in numbers(items))
@@ -412,7 +412,7 @@ def test_persister_that_stands_still_over_a_removed_ring_is_not_waited_for_long(
     monkeypatch.setattr(follow_module, "PATIENCE", 0.1)
     with agent.bus() as bus, persister_process(agent) as process:
         emit_notes(bus, 10)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         with paused(process.pid):
             remove(agent)
             with agent.bus() as second:
@@ -431,7 +431,7 @@ def test_persister_that_still_stores_a_removed_ring_is_waited_for(
     monkeypatch.setattr(follow_module, "PATIENCE", 60.0)
     with agent.bus() as bus, persister_process(agent) as process:
         emit_notes(bus, 10)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         with paused(process.pid):
             emit_notes(bus, 5, first=10)
             remove(agent)
@@ -480,7 +480,7 @@ def test_history_that_was_removed_meanwhile_does_not_stop_live_events(
     """What only it held is a gap now."""
     with serving(agent):
         emit_notes(bus, 5000)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with bus.follow() as follow:
         found = take(follow, 500)
         agent.database.rename(agent.database.with_name("aside"))

@@ -90,7 +90,7 @@ class Emitting:
 
 
 def wait_stored(bus: Bus) -> None:
-    assert bus.wait_stored(30)
+    assert bus.wait_stored(60)
 
 
 # --- storing ------------------------------------------------------------------------------

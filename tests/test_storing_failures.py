@@ -93,7 +93,7 @@ def test_killed_at_each_step_of_a_batch(agent: Agent, bus: Bus, point: str, time
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     emitted = emit_to_the_gate(agent, 500)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     items = stored(agent)
     check_contiguous(items, end=emitted)
     assert numbers(items) == list(range(emitted))
@@ -135,7 +135,7 @@ def test_power_cut_leaves_a_whole_prefix(agent: Agent, bus: Bus, tmp_path: Path)
             assert found == list(range(len(found)))
             assert following == len(found) > before
             before = len(found) - 1
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     assert numbers(stored(agent)) == list(range(emitted))
 
 
@@ -148,7 +148,7 @@ def test_damaged_file_is_put_aside_and_a_fresh_one_begun(
     agent.database.write_bytes(rubbish)
     emit_notes(bus, 300)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     (aside,) = agent.state.glob("*.damaged-*")
     assert aside.read_bytes() == rubbish
     assert numbers(stored(agent)) == list(range(300))
@@ -162,13 +162,13 @@ def test_file_damaged_in_its_middle_is_put_aside_with_its_log(agent: Agent, bus:
     """The one that was there before can still be looked at under its new name."""
     emit_notes(bus, 300)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with agent.database.open("r+b") as file:
         file.seek(8192)  # the second page, and what follows
         file.write(bytes(8192 * 4))
     emit_notes(bus, 300, first=300)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     (aside,) = agent.state.glob("*.damaged-*")
     assert aside.stat().st_size > 8192
     items = stored(agent)
@@ -192,13 +192,13 @@ def test_deleted_database_is_begun_anew(agent: Agent, bus: Bus) -> None:
     """With all that the ring still holds."""
     with serving(agent):
         emit_notes(bus, 50)
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         for end in ("", "-wal", "-shm"):
             agent.database.with_name(agent.database.name + end).unlink(missing_ok=True)
         emit_notes(bus, 50, first=50)
         wait_until(agent.database.exists, "a fresh database")
         wait_until(lambda: has_gate(agent.name), "the persister to store again")
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     items = stored(agent)
     check_contiguous(items, end=100)
     assert numbers(items) == list(range(100))
@@ -218,7 +218,7 @@ def test_full_disk_holds_nobody_up(agent: Agent, bus: Bus, tmp_path: Path) -> No
     try:
         with serving(agent):
             emit_notes(bus, 10)
-            assert bus.wait_stored(30)
+            assert bus.wait_stored(60)
             filler = disk / "filler"
             with filler.open("wb", buffering=0) as file:
                 written = 1
@@ -236,7 +236,7 @@ def test_full_disk_holds_nobody_up(agent: Agent, bus: Bus, tmp_path: Path) -> No
             emitted += 3000
             filler.unlink()
             wait_until(lambda: has_gate(agent.name), "the persister to store again")
-            assert bus.wait_stored(30)
+            assert bus.wait_stored(60)
         items = stored(agent)
         check_contiguous(items, end=emitted)
         assert [gap.reason for gap in gaps(items)] == ["store-unavailable"]

@@ -127,7 +127,7 @@ def test_what_is_no_event_is_counted_as_foreign(
         assert ring.subscribe("oldest").fill(batch)
     assert batch.foreign == 1
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with History.open(agent.database, agent.name) as history:
         (stored,) = history.page()
     assert isinstance(stored.event, Note)
@@ -221,7 +221,7 @@ def test_persister_stores_the_same_either_way(
     bus.emit(Note("passing"), transient=True)
     emit_notes(bus, 500)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     with closing(apsw.Connection(str(agent.database))) as db:
         rows = db.execute("SELECT id, kind, payload_json, ts, ts_ns FROM events").fetchall()
     with Ring.open(agent.name) as ring:
@@ -240,7 +240,7 @@ def test_sql_asks_the_ring_and_the_history(agent: Agent, bus: Bus) -> None:
     """Both in one query, by their names."""
     emit_notes(bus, 5)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     emit_notes(bus, 2)
     query = "SELECT (SELECT count(*) FROM ring) AS ring, (SELECT count(*) FROM events) AS events"
     assert (
@@ -268,7 +268,7 @@ def test_sql_changes_nothing(agent: Agent, bus: Bus, query: str) -> None:
     """What would is refused in one line."""
     emit_notes(bus, 3)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     run = ringbus("sql", agent.name, query, "--state", str(agent.state))
     assert (run.returncode, run.stdout, run.stderr.count(b"\n")) == (1, b"", 1), run
     with History.open(agent.database, agent.name) as history:

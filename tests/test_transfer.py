@@ -145,7 +145,7 @@ def test_export_holds_what_only_the_ring_has(agent: Agent, bus: Bus) -> None:
     """Stored or not, each event once."""
     emit_notes(bus, 20)
     with serving(agent):
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
     emit_notes(bus, 10, first=20)
     run = ringbus("export", agent.name, "--state", str(agent.state))
     texts = [json.loads(line)["text"] for line in run.stdout.splitlines()]
@@ -159,7 +159,7 @@ def test_imported_history_goes_on_with_a_new_ring(tmp_path: Path, filled: Path) 
         import_file(filled, agent.name, agent.database)
         with agent.bus() as bus, serving(agent):
             bus.emit(Note("new"))
-            assert bus.wait_stored(30)
+            assert bus.wait_stored(60)
         *old, new = rows_of(agent.database, agent.name)
         assert len(old) == 7
         assert isinstance(new, Envelope)

@@ -22,7 +22,7 @@ from ringbus.follow import Follow
 from ringbus.persister import Persister
 from ringbus.removal import remove_agent
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

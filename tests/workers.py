@@ -71,7 +71,7 @@ def open_and_emit(agent: str, state: str, worker: str, count: str) -> None:
             seq = bus.emit(Note(text_of(int(worker), number)))
             if number % 500 == 0:
                 assert seq in {envelope.seq for envelope in bus.history(limit=20_000)}
-        assert bus.wait_stored(30)
+        assert bus.wait_stored(60)
         with Ring.open(agent, observer=True) as ring:
             print(ring.epoch, *(gate.pid for gate in ring.gates()), flush=True)
 
