@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from turns import Agent, command, fresh_agent, ringbus, started, wait_until
+from turns import DEADLINE_SECONDS, Agent, command, fresh_agent, ringbus, started, wait_until
 
 from ringbus.cli import cli
 from ringbus.cli.describe import describe
@@ -250,7 +250,7 @@ def test_tail_goes_on_with_what_is_emitted_later(busy: Agent) -> None:
         bus.emit(Note("later"))
         assert json.loads(process.stdout.readline())["text"] == "later"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
 
@@ -263,7 +263,7 @@ def test_tail_waits_for_an_agent_to_come(agent: Agent) -> None:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())["text"] == "first"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
 
 
 @pytest.mark.parametrize("verb", [["history"], ["tail", "--from-start"]])
@@ -277,7 +277,7 @@ def test_closed_pipe_is_quiet(agent: Agent, verb: list[str]) -> None:
             assert process.stderr is not None
             process.stdout.readline()
             process.stdout.close()
-            assert process.wait(20) == 0
+            assert process.wait(DEADLINE_SECONDS) == 0
             assert process.stderr.read() == b""
 
 
@@ -287,7 +287,7 @@ def test_idle_tail_notices_that_its_reader_has_gone(busy: Agent) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
 
 
 # --- ls, stats, rm, gc --------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_watched_stats_come_again(busy: Agent) -> None:
         assert process.stdout is not None
         assert [json.loads(process.stdout.readline())["tail"] for _ in range(2)] == [10, 10]
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_rm_removes_the_ring_and_keeps_the_history(agent: Agent) -> None:
@@ -344,7 +344,7 @@ def test_rm_tells_whoever_still_emits(agent: Agent) -> None:
         assert ringbus("rm", agent.name, "--state", str(agent.state)).returncode == 0
         process.stdin.write(b"two\n")
         process.stdin.close()
-        assert process.wait(20) == 1
+        assert process.wait(DEADLINE_SECONDS) == 1
         assert b"ringbus:" in process.stderr.read()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from turns import Agent, fresh_agent, is_alive, python, shell, started, wait_until
+from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, python, shell, started, wait_until
 
 from ringbus.bus import Bus
 from ringbus.errors import RingNotFound, RingUnlinked
@@ -393,7 +393,7 @@ def interrupted(agent: Agent, code: str, *signals: signal.Signals) -> int:
             wait_until(ready.exists, "the program's word that it is ready")
             ready.unlink()
             process.send_signal(number)
-        return process.wait(20)
+        return process.wait(DEADLINE_SECONDS)
 
 
 def test_interrupt_reaches_the_program_once(agent: Agent) -> None:
@@ -502,7 +502,7 @@ def test_signal_ends_a_piped_turn(agent: Agent, number: signal.Signals, status: 
         process.stdin.flush()
         wait_until(lambda: b"here" in lines_of(agent.events()), "the first line")
         process.send_signal(number)
-        assert process.wait(20) == status
+        assert process.wait(DEADLINE_SECONDS) == status
     assert lines_of(agent.events()) == [b"here", b"unfinished"]
     assert agent.events()[-1] == TurnEnd(ok=False, note=f"ended by {number.name}")
 
@@ -515,7 +515,7 @@ def test_stuck_copy_does_not_keep_a_signal_from_ending_the_turn(agent: Agent) ->
         feeder.start()
         wait_until(lambda: len(agent.events()) > 1, "the first lines")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(DEADLINE_SECONDS) == 143
         feeder.join()
 
 

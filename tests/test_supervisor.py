@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from turns import Agent, fresh_agent, is_alive, ringbus, started, wait_until
+from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, ringbus, started, wait_until
 
 from ringbus.events import Note
 
@@ -29,7 +29,7 @@ def supervisor(agent: Agent) -> Iterator[subprocess.Popen[bytes]]:
     with started("up", *agent.place, "--port", "0") as process:
         yield process
         process.terminate()
-        process.wait(20)
+        process.wait(DEADLINE_SECONDS)
 
 
 def said_url(process: subprocess.Popen[bytes]) -> str:
@@ -115,7 +115,7 @@ def test_signal_ends_everything(
     said_url(supervisor)
     children = [child(supervisor, verb) for verb in ("persist", "serve")]
     supervisor.send_signal(number)
-    assert supervisor.wait(20) == 0
+    assert supervisor.wait(DEADLINE_SECONDS) == 0
     assert not any(is_alive(pid) for pid in children if pid)
 
 
@@ -125,7 +125,7 @@ def test_children_end_with_a_killed_supervisor(supervisor: subprocess.Popen[byte
     children = [pid for verb in ("persist", "serve") if (pid := child(supervisor, verb))]
     assert len(children) == 2
     supervisor.kill()
-    supervisor.wait(20)
+    supervisor.wait(DEADLINE_SECONDS)
     wait_until(lambda: not any(is_alive(pid) for pid in children), "the end of both")
 
 
@@ -143,6 +143,6 @@ def test_demo_ends_promptly_and_leaves_nothing(tmp_path: Path) -> None:
     with started("demo", "--port", "0", env=environment) as process:
         assert answers(said_url(process))
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
     assert list(tmp_path.iterdir()) == []
     assert b"demo" not in ringbus("ls", "--json").stdout
