@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from verify import CHECKS, MISSING, ROOT, Check, judge, run, verify
+from checkers.verdict import LEVELS, MISSING
+from verify import CHECKS, MINUTES, ROOT, Check, judge, run, verify
 
 FINE = "print('verdict: 12 cases, 0 failures; a dozen of them')"
 
@@ -20,6 +21,11 @@ def check(tmp_path: Path, *lines: str) -> Check:
 def test_all_checks_are_there() -> None:
     """Whatever the table of checks names is a program of this repository."""
     assert [one.program for one in CHECKS if not (ROOT / one.program).is_file()] == []
+
+
+def test_every_level_has_a_limit() -> None:
+    """A check that hangs is ended, whatever the level."""
+    assert tuple(MINUTES) == LEVELS
 
 
 def test_verdict_of_a_check_is_its_last_line(tmp_path: Path) -> None:

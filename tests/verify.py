@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,10 +21,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from checkers.verdict import LEVELS, MISSING, VERDICT
+
 ROOT = Path(__file__).resolve().parent.parent
-LEVELS = {"ci": 10, "full": 25, "deep": 300}  # minutes that one check may take before it is ended
-MISSING = 3  # exit status of a check that lacks a tool
-VERDICT = re.compile(r"verdict: (\d+) cases, (\d+) failures; (.+)")
+MINUTES = {"ci": 10, "full": 25, "deep": 300}  # that one check may take before it is ended
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def judge(name: str, last: str, status: int, seconds: float) -> Outcome:
 
 def verify(checks: list[Check], level: str) -> int:
     """Runs them one after another; returns how many failed."""
-    outcomes = [run(check, level, LEVELS[level]) for check in checks]
+    outcomes = [run(check, level, MINUTES[level]) for check in checks]
     print(f"\n=== level {level}\n{HEADING}")
     for outcome in outcomes:
         print(outcome.row())
