@@ -22,19 +22,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from csrc.builds import (
-    CORE,
-    WARNINGS,
-    BrokenError,
-    Defect,
-    Tally,
-    build,
-    core_sources,
-    need,
-    run_checker,
-    say,
-    seed,
-)
+from checkers.building import CORE, WARNINGS, build, core_sources, need, run_tool
+from checkers.seeding import Defect, seed
+from checkers.verdict import BrokenError, Score, new_parser, run_checker, say
 from csrc.sanitize import FALSE_DEATH, HERE, JOBS, PROBERS, THREADS, Program, run_program
 
 PREFIX = "aarch64-linux-gnu-"
@@ -91,27 +81,23 @@ EXCLUSIVE_LOAD = Sort("exclusive load", r"\brb_(?:cas|fetch)_", r"ldaxr", r"")
 DEFECTS = [
     Defect(
         "acquire loads are relaxed",
-        (("atomics.h", "__atomic_load_n(word, __ATOMIC_ACQUIRE)", "__atomic_load_n(word, 0)"),),
+        "atomics.h",
+        "__atomic_load_n(word, __ATOMIC_ACQUIRE)",
+        "__atomic_load_n(word, 0)",
     ),
     Defect(
         "swaps of order acq_rel are relaxed",
-        (
-            (
-                "atomics.h",
-                (
-                    "false, __ATOMIC_ACQ_REL,       \\\n"
-                    "                                           __ATOMIC_ACQUIRE);"
-                ),
-                (
-                    "false, __ATOMIC_RELAXED,       \\\n"
-                    "                                           __ATOMIC_RELAXED);"
-                ),
-            ),
-        ),
+        "atomics.h",
+        "false, __ATOMIC_ACQ_REL,       \\\n"
+        "                                           __ATOMIC_ACQUIRE);",
+        "false, __ATOMIC_RELAXED,       \\\n"
+        "                                           __ATOMIC_RELAXED);",
     ),
     Defect(
         "the fence after taking a block is left out",
-        (("pool.c", "    rb_fence_release();\n", ""),),
+        "pool.c",
+        "    rb_fence_release();\n",
+        "",
     ),
 ]
 
@@ -137,18 +123,8 @@ def instructions_of(path: Path, core: Path, machine: str, folder: Path) -> list[
     compiled = folder / f"{path.stem}-{machine}.o"
     # Cross-jumping would make one instruction of two accesses that the source writes twice.
     flags = [*WARNINGS, "-O2", "-fno-crossjumping", *MACHINES[machine], f"-I{core}"]
-    command = [cross("gcc"), *flags, "-c", str(path)]
-    built = subprocess.run(
-        [*command, "-o", str(compiled)], capture_output=True, text=True, check=False
-    )
-    if built.returncode != 0:
-        raise BrokenError(built.stderr)
-    listing = subprocess.run(
-        [cross("objdump"), "-d", "--no-show-raw-insn", str(compiled)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    run_tool([cross("gcc"), *flags, "-c", path, "-o", compiled])
+    listing = run_tool([cross("objdump"), "-d", "--no-show-raw-insn", compiled])
     return re.findall(r"^\s*[0-9a-f]+:\t(\S+)", listing, re.MULTILINE)
 
 
@@ -173,24 +149,24 @@ def lacking(core: Path, sources: Path, machine: str, folder: Path) -> tuple[int,
     return written, missing
 
 
-def check_instructions(folder: Path, tally: Tally) -> None:
+def check_instructions(folder: Path, score: Score) -> None:
     for machine in MACHINES:
         written, missing = lacking(CORE, CORE, machine, folder)
         row = f"{machine}: {written} ordered accesses became ordered instructions"
-        tally.add(written, not missing, row, "\n".join(missing))
+        score.add(written, not missing, row, "\n".join(missing))
     for number, defect in enumerate(DEFECTS):
         place = folder / f"defect{number}"
         place.mkdir()
         core = seed(defect, place)
         missing = [one for machine in MACHINES for one in lacking(core, CORE, machine, place)[1]]
-        words = missing[0] if missing else "not found"
-        tally.add(1, bool(missing), f"seeded: {defect.name}: {words}")
+        words = missing[0] if missing else "every instruction is there"
+        score.add_defect(bool(missing), f"{defect.name}: {words}")
 
 
 # Programs.
 
 
-def check_kernel(folder: Path, tally: Tally) -> None:
+def check_kernel(folder: Path, score: Score) -> None:
     program = folder / "kernel"
     build([cross("gcc")], ["-O2"], [HERE / "kernel.c"], program)
     with tempfile.TemporaryDirectory(prefix="ringbus-csrc-", dir="/dev/shm") as memory:
@@ -202,7 +178,7 @@ def check_kernel(folder: Path, tally: Tally) -> None:
     for service, answer in re.findall(r"^(.*): (\w+)$", run.stdout, re.MULTILINE):
         passed = answer == "yes" or (answer == "ignored" and service in MAY_BE_IGNORED)
         note = "" if answer == "yes" else ": what rests on it (use after fork) is not tested here"
-        tally.add(1, passed, f"qemu, {service}: {answer}{note}")
+        score.add(1, passed, f"qemu, {service}: {answer}{note}")
 
 
 def build_runs(folder: Path) -> dict[tuple[str, str], Path]:
@@ -224,7 +200,7 @@ def build_runs(folder: Path) -> dict[tuple[str, str], Path]:
     return programs
 
 
-def check_runs(programs: dict[tuple[str, str], Path], divisor: int, tally: Tally) -> None:
+def check_runs(programs: dict[tuple[str, str], Path], divisor: int, score: Score) -> None:
     for (machine, name), program in programs.items():
         run = next(run for run in RUNS if run.name == name)
         began = time.monotonic()
@@ -233,13 +209,13 @@ def check_runs(programs: dict[tuple[str, str], Path], divisor: int, tally: Tally
         passed = done.returncode == 0 and bool(lines)
         last = lines[-1] if passed and run.program.amounts else f"{len(lines)} scenarios"
         row = f"{machine}: {name} under qemu: {last}, {time.monotonic() - began:.1f} s"
-        tally.add(max(len(lines), 1), passed, row, done.stderr[-2000:])
+        score.add(max(len(lines), 1), passed, row, done.stderr[-2000:])
 
 
 # What talks to Python.
 
 
-def check_bindings(folder: Path, tally: Tally) -> None:
+def check_bindings(folder: Path, score: Score) -> None:
     """Only read by the compiler: there is no Python for aarch64 to link with."""
     include = Path(sysconfig.get_path("include"))
     # Debian keeps pyconfig.h by machine; both are of the same sizes.
@@ -254,32 +230,32 @@ def check_bindings(folder: Path, tally: Tally) -> None:
             text=True,
             check=False,
         )
-        tally.add(1, read.returncode == 0, f"read only, not run: {path.name}", read.stderr)
+        score.add(1, read.returncode == 0, f"read only, not run: {path.name}", read.stderr)
 
 
-def check(options: argparse.Namespace, tally: Tally) -> str:
+def check(options: argparse.Namespace, score: Score) -> str:
     divisor = 3 if options.level == "ci" else 1
     until = time.monotonic() + (DEEP_S if options.level == "deep" else 0)
     rounds = 0
     with tempfile.TemporaryDirectory(prefix="ringbus-aarch64-") as name:
         folder = Path(name)
-        check_kernel(folder, tally)
-        check_instructions(folder, tally)
-        check_bindings(folder, tally)
+        check_kernel(folder, score)
+        check_instructions(folder, score)
+        check_bindings(folder, score)
         programs = build_runs(folder)
         while rounds == 0 or time.monotonic() < until:
             rounds += 1
-            check_runs(programs, divisor, tally)
+            check_runs(programs, divisor, score)
     say("function, not ordering: qemu reorders nothing that this processor does not")
     return (
         f"{len(programs)} programs under qemu, {rounds} rounds, instructions of "
-        f"{len(MACHINES)} machines, {len(DEFECTS)} seeded defects sought"
+        f"{len(MACHINES)} machines, {score.defects()}"
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="aarch64", description="The C core on aarch64.")
-    return run_checker(check, parser)
+    parser = new_parser("aarch64", "The C core on aarch64.")
+    return run_checker("aarch64", check, parser.parse_args())
 
 
 if __name__ == "__main__":

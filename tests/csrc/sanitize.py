@@ -2,15 +2,13 @@
 
     python tests/csrc/sanitize.py [--level ci|full|deep]
 
-Copies of the core with a seeded defect are built as well; each must be reported.
+Copies of the core with a seeded defect are built as well; each must be caught.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,16 +20,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from csrc.builds import (
-    CORE,
-    Defect,
-    MissingError,
-    Tally,
-    build,
-    need,
-    run_checker,
-    seed,
-)
+from checkers.building import CORE, build, c_compiler, need
+from checkers.seeding import Defect, seed
+from checkers.verdict import MissingError, Score, new_parser, run_checker
 
 HERE = Path(__file__).resolve().parent
 DEADLINE_S = 1200
@@ -112,121 +103,103 @@ def relaxed_swap(place: str, desired: str) -> str:
     )
 
 
-# Each with the trial that must find it, and how much that takes.
-DEFECTS: list[tuple[Defect, Trial, int]] = [
-    (
-        Defect(
-            "[read:A] relaxed",
-            (
-                (
-                    "subscriber.c",
-                    f"{READ_A}rb_load_acquire_64(",
-                    f"{READ_A}rb_load_relaxed_64(",
-                ),
-            ),
-        ),
+@dataclass(frozen=True)
+class TrialDefect(Defect):
+    """A defect, the trial that must catch it, and how much that takes."""
+
+    trial: Trial
+    amount: int
+
+
+DEFECTS = [
+    TrialDefect(
+        "[read:A] relaxed",
+        "subscriber.c",
+        f"{READ_A}rb_load_acquire_64(",
+        f"{READ_A}rb_load_relaxed_64(",
         TRIALS[4],
         4_000,
     ),
-    (
-        Defect(
-            "publish with a plain store",
-            (("order.c", PUBLISH_A, "(*slot = (t & ~mask) | cell, true)"),),
-        ),
+    TrialDefect(
+        "publish with a plain store",
+        "order.c",
+        PUBLISH_A,
+        "(*slot = (t & ~mask) | cell, true)",
         TRIALS[3],
         4_000,
     ),
-    (
-        Defect(
-            "[publish:A] relaxed",
-            (("order.c", PUBLISH_A, relaxed_swap("slot", "(t & ~mask) | cell")),),
-        ),
+    TrialDefect(
+        "[publish:A] relaxed",
+        "order.c",
+        PUBLISH_A,
+        relaxed_swap("slot", "(t & ~mask) | cell"),
         TRIALS[4],
         4_000,
     ),
-    (
-        Defect("[move:A] relaxed", (("gate.c", MOVE_A, relaxed_swap("&slot->word", "desired")),)),
+    TrialDefect(
+        "[move:A] relaxed",
+        "gate.c",
+        MOVE_A,
+        relaxed_swap("&slot->word", "desired"),
         TRIALS[4],
         4_000,
     ),
-    (
-        Defect(
-            "[smallest:A] relaxed",
-            (
-                (
-                    "gate.c",
-                    "rb_load_seq_cst_64(&segment->gates[i].word)",
-                    "rb_load_relaxed_64(&segment->gates[i].word)",
-                ),
-            ),
-        ),
+    TrialDefect(
+        "[smallest:A] relaxed",
+        "gate.c",
+        "rb_load_seq_cst_64(&segment->gates[i].word)",
+        "rb_load_relaxed_64(&segment->gates[i].word)",
         TRIALS[4],
         4_000,
     ),
-    (
-        Defect(
-            "a chain is one block too short",
-            (("emitter.c", "chain[MAX_CHAIN]", "chain[4]"),),
-        ),
+    TrialDefect(
+        "a chain is one block too short",
+        "emitter.c",
+        "chain[MAX_CHAIN]",
+        "chain[4]",
         TRIALS[1],
         2_000,
     ),
-    (
-        Defect(
-            "links are stored before the last look at the block",
+    TrialDefect(
+        "links are stored before the last look at the block",
+        "emitter.c",
+        "    link_chain(e, chained);\n",
+        "",
+        TRIALS[5],
+        0,
+        also=(
             (
-                ("emitter.c", "    link_chain(e, chained);\n", ""),
-                (
-                    "emitter.c",
-                    "    uint32_t block = begin_block(e);\n",
-                    "    link_chain(e, chained);\n    uint32_t block = begin_block(e);\n",
-                ),
-                (
-                    "emitter.c",
-                    "!has_lane(e) || (rest > 0 && !is_ours(e, e->block))",
-                    "!has_lane(e)",
-                ),
+                "emitter.c",
+                "    uint32_t block = begin_block(e);\n",
+                "    link_chain(e, chained);\n    uint32_t block = begin_block(e);\n",
             ),
+            ("emitter.c", "!has_lane(e) || (rest > 0 && !is_ours(e, e->block))", "!has_lane(e)"),
         ),
+    ),
+    TrialDefect(
+        "an emitter does not look before it publishes",
+        "emitter.c",
+        "    write_record(e, item);\n    if (!is_ours(e, block)) {",
+        "    write_record(e, item);\n    if (e->is_poisoned) {",
         TRIALS[5],
         0,
     ),
-    (
-        Defect(
-            "an emitter does not look before it publishes",
-            (
-                (
-                    "emitter.c",
-                    "    write_record(e, item);\n    if (!is_ours(e, block)) {",
-                    "    write_record(e, item);\n    if (e->is_poisoned) {",
-                ),
-            ),
-        ),
-        TRIALS[5],
-        0,
-    ),
-    (
-        Defect(
-            "probing takes the lock",
-            (
-                (
-                    "lane.c",
-                    (
-                        "byte_lock(F_WRLCK, byte);\n"
-                        "    if (fcntl(probe, F_OFD_GETLK, &lock) != 0) {\n"
-                        "        return -errno;\n    }\n"
-                    ),
-                    "byte_lock(F_RDLCK, byte);\n",
-                ),
-                (
-                    "lane.c",
-                    "*held = lock.l_type != F_UNLCK;",
-                    "*held = fcntl(probe, F_OFD_SETLK, &lock) != 0;",
-                ),
-            ),
-        ),
+    TrialDefect(
+        "probing takes the lock",
+        "lane.c",
+        "byte_lock(F_WRLCK, byte);\n"
+        "    if (fcntl(probe, F_OFD_GETLK, &lock) != 0) {\n"
+        "        return -errno;\n    }\n",
+        "byte_lock(F_RDLCK, byte);\n",
         TRIALS[7],
         400,
+        also=(
+            (
+                "lane.c",
+                "*held = lock.l_type != F_UNLCK;",
+                "*held = fcntl(probe, F_OFD_SETLK, &lock) != 0;",
+            ),
+        ),
     ),
 ]
 DEFECTS_AT_CI = 2
@@ -235,9 +208,7 @@ DEFECTS_AT_CI = 2
 def compiler_of(sanitizer: Sanitizer) -> list[str]:
     if sanitizer.compiler == "clang":
         return [need("clang", "clang")]
-    command = shlex.split(os.environ.get("CC", "gcc"))
-    need(command[0], "gcc")
-    return command
+    return c_compiler()
 
 
 def require_sanitizer(sanitizer: Sanitizer, folder: Path) -> None:
@@ -292,11 +263,12 @@ def run_trial(trial: Trial, program: Path, amount: int) -> tuple[int, bool, str,
     return max(cases, 1), run.returncode == 0 and cases > 0, row, run.stderr[-4000:]
 
 
-def find_defect(defect: Defect, trial: Trial, amount: int, folder: Path) -> tuple[bool, str]:
+def catch(defect: TrialDefect, folder: Path) -> tuple[bool, str]:
+    """Whether the defect's trial notices it, and what that says."""
     folder.mkdir()
     program = folder / "seeded"
-    build_trial(trial, program, seed(defect, folder))
-    run = run_program([str(program)], amount, trial.program.amounts)
+    build_trial(defect.trial, program, seed(defect, folder))
+    run = run_program([str(program)], defect.amount, defect.trial.program.amounts)
     return run.returncode != 0, telling_line(run.stderr)
 
 
@@ -309,20 +281,18 @@ def build_all(folder: Path, trials: Iterable[Trial]) -> dict[str, Path]:
     return programs
 
 
-def check_defects(folder: Path, count: int, tally: Tally) -> None:
+def check_defects(folder: Path, defects: list[TrialDefect], score: Score) -> None:
     with ThreadPoolExecutor(JOBS) as pool:
-        runs = [
-            pool.submit(find_defect, *one, folder / f"defect{number}")
-            for number, one in enumerate(DEFECTS[:count])
-        ]
-        for (defect, trial, _), future in zip(DEFECTS, runs, strict=False):
-            found, words = future.result()
-            tally.add(1, found, f"seeded: {defect.name}: by {trial.name}: {words}")
+        folders = [folder / f"defect{number}" for number in range(len(defects))]
+        for defect, (is_caught, words) in zip(
+            defects, pool.map(catch, defects, folders), strict=True
+        ):
+            score.add_defect(is_caught, f"{defect.name}: by {defect.trial.name}: {words}")
 
 
-def check(options: argparse.Namespace, tally: Tally) -> str:
+def check(options: argparse.Namespace, score: Score) -> str:
     divisor = AT_CI if options.level == "ci" else 1
-    defects = DEFECTS_AT_CI if options.level == "ci" else len(DEFECTS)
+    defects = DEFECTS[:DEFECTS_AT_CI] if options.level == "ci" else DEFECTS
     until = time.monotonic() + (DEEP_S if options.level == "deep" else 0)
     rounds = 0
     with tempfile.TemporaryDirectory(prefix="ringbus-sanitize-") as name:
@@ -331,14 +301,14 @@ def check(options: argparse.Namespace, tally: Tally) -> str:
         while rounds == 0 or time.monotonic() < until:
             rounds += 1
             for trial in TRIALS:
-                tally.add(*run_trial(trial, programs[trial.name], trial.amount // divisor))
-        check_defects(folder, defects, tally)
-    return f"{len(TRIALS)} programs, {rounds} rounds, {defects} seeded defects sought"
+                score.add(*run_trial(trial, programs[trial.name], trial.amount // divisor))
+        check_defects(folder, defects, score)
+    return f"{len(TRIALS)} programs, {rounds} rounds, {score.defects()}"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="sanitize", description="C programs under sanitizers.")
-    return run_checker(check, parser)
+    parser = new_parser("sanitize", "C programs under sanitizers.")
+    return run_checker("sanitize", check, parser.parse_args())
 
 
 if __name__ == "__main__":

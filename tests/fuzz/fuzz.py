@@ -4,7 +4,7 @@
     python tests/fuzz/fuzz.py --replay attach|live HEX     one input again, with all that it prints
 
 Both targets run side by side under the address and undefined-behaviour sanitizers, first on inputs
-that once failed. Then copies of the core with a seeded defect are fuzzed; each must be found.
+that once failed. Then copies of the core with a seeded defect are fuzzed; each must be caught.
 """
 
 from __future__ import annotations
@@ -23,18 +23,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from csrc.builds import (
-    CORE,
-    BrokenError,
-    Defect,
-    MissingError,
-    Tally,
-    build,
-    need,
-    run_checker,
-    say,
-    seed,
-)
+from checkers.building import CORE, build, need
+from checkers.seeding import Defect, seed
+from checkers.verdict import BrokenError, MissingError, Score, new_parser, run_checker, say
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ["-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", f"-I{HERE}"]
@@ -43,7 +34,7 @@ SOURCES = {"attach": ["attach.c", "ring_file.c"], "live": ["live.c", "truth.c", 
 LONGEST = {"attach": 512, "live": 1280}  # bytes of an input
 HANG_S = 25  # an input takes about a millisecond
 DEFECT_HANG_S = 3
-DEFECT_S = 60  # a defect that is not found by then is missed
+DEFECT_S = 60  # a defect that is not caught by then is missed
 SECONDS = {"ci": 12, "full": 60, "deep": 1620}  # of fuzzing the sound core, both targets at once
 DEFECTS_AT_CI = 2
 
@@ -98,95 +89,70 @@ def seeds() -> dict[str, list[bytes]]:
     return {"attach": attach, "live": live}
 
 
+@dataclass(frozen=True)
+class FuzzDefect(Defect):
+    """A defect, and the target that must catch it."""
+
+    target: str
+
+
 DEFECTS = [
-    (
+    FuzzDefect(
+        "lengths are not bounded",
+        "subscriber.c",
+        "header.length > rb_segment_max_payload(segment)",
+        "mask == 1",
         "live",
-        Defect(
-            "lengths are not bounded",
-            (
-                ("subscriber.c", "header.length > rb_segment_max_payload(segment)", "mask == 1"),
-                ("subscriber.c", "record->length > rb_segment_max_payload(segment)", "false"),
-            ),
-        ),
+        also=(("subscriber.c", "record->length > rb_segment_max_payload(segment)", "false"),),
     ),
-    (
+    FuzzDefect(
+        "links are not bounded",
+        "record.h",
+        "rb_load_relaxed_32(&segment->next[block]) & block_mask",
+        "rb_load_relaxed_32(&segment->next[block]) | (block_mask & 0)",
         "live",
-        Defect(
-            "links are not bounded",
-            (
-                (
-                    "record.h",
-                    "rb_load_relaxed_32(&segment->next[block]) & block_mask",
-                    "rb_load_relaxed_32(&segment->next[block]) | (block_mask & 0)",
-                ),
-            ),
-        ),
     ),
-    (
+    FuzzDefect(
+        "subscribers do not look at the floor again",
+        "subscriber.c",
+        "segment->hot->floor)) <= number",
+        "segment->hot->floor)) <= number + UINT32_MAX",
         "live",
-        Defect(
-            "subscribers do not look at the floor again",
-            (
-                (
-                    "subscriber.c",
-                    "segment->hot->floor)) <= number",
-                    "segment->hot->floor)) <= number + UINT32_MAX",
-                ),
-            ),
-        ),
     ),
-    (
+    FuzzDefect(
+        "publish tries for ever",
+        "order.c",
+        "if (next <= t || next > RB_CURSOR_MASK)",
+        "if (next == 1)",
         "live",
-        Defect(
-            "publish tries for ever",
-            (("order.c", "if (next <= t || next > RB_CURSOR_MASK)", "if (next == 1)"),),
-        ),
     ),
-    (
+    FuzzDefect(
+        "recovered blocks look empty",
+        "pool.c",
+        "uint64_t newest = rb_order_tail(segment) - 1;",
+        "uint64_t newest = 0;",
         "live",
-        Defect(
-            "recovered blocks look empty",
-            (("pool.c", "uint64_t newest = rb_order_tail(segment) - 1;", "uint64_t newest = 0;"),),
-        ),
     ),
-    (
+    FuzzDefect(
+        "the size of the file is not compared",
+        "segment.c",
+        "(uint64_t)file->st_size != g.file_size",
+        "(uint64_t)file->st_size > UINT32_MAX",
         "attach",
-        Defect(
-            "the size of the file is not compared",
-            (
-                (
-                    "segment.c",
-                    "(uint64_t)file->st_size != g.file_size",
-                    "(uint64_t)file->st_size > UINT32_MAX",
-                ),
-            ),
-        ),
     ),
-    (
+    FuzzDefect(
+        "the version is not compared",
+        "segment.c",
+        "if (h->version != RB_VERSION) {",
+        "if (h->version == UINT32_MAX) {",
         "attach",
-        Defect(
-            "the version is not compared",
-            (
-                (
-                    "segment.c",
-                    "if (h->version != RB_VERSION) {",
-                    "if (h->version == UINT32_MAX) {",
-                ),
-            ),
-        ),
     ),
-    (
+    FuzzDefect(
+        "names of gates are taken to end",
+        "ring.c",
+        "memcpy(stats->name, gate->name, sizeof stats->name - 1);",
+        "strcpy(stats->name, gate->name);",
         "attach",
-        Defect(
-            "names of gates are taken to end",
-            (
-                (
-                    "ring.c",
-                    "memcpy(stats->name, gate->name, sizeof stats->name - 1);",
-                    "strcpy(stats->name, gate->name);",
-                ),
-            ),
-        ),
     ),
 ]
 
@@ -281,54 +247,49 @@ def replay(program: Path, folder: Path, data: bytes) -> tuple[bool, str]:
     return status == 0, words
 
 
-def check_sound(folder: Path, seconds: int, tally: Tally) -> list[Run]:
+def check_sound(folder: Path, seconds: int, score: Score) -> list[Run]:
     programs = {target: folder / target for target in SOURCES}
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda one: build_target(*one), programs.items()))
         for target, program in programs.items():
             for name, data in REGRESSIONS[target].items():
                 passed, words = replay(program, folder, data)
-                tally.add(1, passed, f"{target:<7} once failed: {name}", words)
+                score.add(1, passed, f"{target:<7} once failed: {name}", words)
         runs = list(pool.map(lambda one: fuzz(*one, folder, seconds), programs.items()))
     for target, run in zip(programs, runs, strict=True):
         row = (
             f"{target:<7} {run.executions} inputs, {run.covered} edges covered, {run.seconds:.0f} s"
         )
         complaint = f"{run.words[-4000:]}\n--replay {target} {(run.found or b'').hex()}"
-        tally.add(run.executions, run.found is None, row, complaint)
+        score.add(run.executions, run.found is None, row, complaint)
     return runs
 
 
-def find_defect(target: str, defect: Defect, folder: Path) -> Run:
+def catch(defect: FuzzDefect, folder: Path) -> Run:
     """Fuzzes a copy of the core that has the defect."""
     folder.mkdir()
     program = folder / "seeded"
-    build_target(target, program, seed(defect, folder))
-    return fuzz(target, program, folder, DEFECT_S, DEFECT_HANG_S)
+    build_target(defect.target, program, seed(defect, folder))
+    return fuzz(defect.target, program, folder, DEFECT_S, DEFECT_HANG_S)
 
 
-def check_defects(folder: Path, defects: list[tuple[str, Defect]], tally: Tally) -> int:
+def check_defects(folder: Path, defects: list[FuzzDefect], score: Score) -> None:
     with ThreadPoolExecutor(2) as pool:
-        runs = [
-            pool.submit(find_defect, target, defect, folder / f"defect{number}")
-            for number, (target, defect) in enumerate(defects)
-        ]
-        for (target, defect), future in zip(defects, runs, strict=True):
-            run = future.result()
-            row = f"{target:<7} seeded: {defect.name}: after {run.seconds:.1f} s: {run.said()}"
-            tally.add(1, run.found is not None, row)
-    return len(defects)
+        folders = [folder / f"defect{number}" for number in range(len(defects))]
+        for defect, run in zip(defects, pool.map(catch, defects, folders), strict=True):
+            how = f"by {defect.target} after {run.seconds:.1f} s: {run.said()}"
+            score.add_defect(run.found is not None, f"{defect.name}: {how}")
 
 
-def check(options: argparse.Namespace, tally: Tally) -> str:
+def check(options: argparse.Namespace, score: Score) -> str:
     defects = DEFECTS[:DEFECTS_AT_CI] if options.level == "ci" else DEFECTS
     with tempfile.TemporaryDirectory(prefix="ringbus-fuzz-") as name:
         folder = Path(name)
-        runs = check_sound(folder, SECONDS[options.level], tally)
-        caught = check_defects(folder, defects, tally)
+        runs = check_sound(folder, SECONDS[options.level], score)
+        check_defects(folder, defects, score)
     inputs = sum(run.executions for run in runs)
     edges = " and ".join(str(run.covered) for run in runs)
-    return f"{inputs} inputs to 2 targets, {edges} edges covered, {caught} seeded defects sought"
+    return f"{inputs} inputs to 2 targets, {edges} edges covered, {score.defects()}"
 
 
 def show(target: str, data: bytes) -> int:
@@ -341,14 +302,15 @@ def show(target: str, data: bytes) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="fuzz", description="Fuzz the C core.")
+    parser = new_parser("fuzz", "Fuzz the C core.")
     parser.add_argument("--replay", nargs=2, metavar=("TARGET", "HEX"), help="one input again")
-    replayed = parser.parse_known_args()[0].replay
-    if replayed is not None:
-        if replayed[0] not in SOURCES:
-            parser.error(f"no such target: {replayed[0]}")
-        return show(replayed[0], bytes.fromhex(replayed[1]))
-    return run_checker(check, parser)
+    options = parser.parse_args()
+    if options.replay is not None:
+        target, data = options.replay
+        if target not in SOURCES:
+            parser.error(f"no such target: {target}")
+        return show(target, bytes.fromhex(data))
+    return run_checker("fuzz", check, options)
 
 
 if __name__ == "__main__":
