@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core_build import BrokenError, NotPossibleError
+from checkers.verdict import BrokenError, MissingError
 from scenarios import Post
 from tally import EMITTER, NURSERY, ROLES, Desk, Tally
 
@@ -37,7 +37,7 @@ class House:
             status = self._process.wait()
             words = self._last_words()
             if status == NO_RIGHT:
-                raise NotPossibleError(
+                raise MissingError(
                     f"no PID namespace can be made here ({words}): run as root, or in a container "
                     "with CAP_SYS_ADMIN, or name other scenarios with --scenario"
                 )

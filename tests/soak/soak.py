@@ -16,24 +16,25 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 import conductor
-import core_build
-import seeded_defects
-from core_build import BrokenError, NotPossibleError
+from checkers.building import compile_with_core, link
+from checkers.verdict import BrokenError, Score, new_parser, run_checker, say
 from crew import House
 from scenarios import SCENARIOS, Scenario, by_name
+from seeded_defects import DEFECTS, catch
 from tally import LENGTHS, Tally
 
 SECONDS = {"ci": 45.0, "full": 180.0, "deep": 1800.0}
 SELF_TEST_S = 25.0  # of those that have it
 OVERHEAD_S = 1.2  # of a scenario: interpreters start, everybody leaves, the audit
 LEAST_S = 1.0
-NOT_POSSIBLE = 3
+HERE = Path(__file__).resolve().parent
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The chaos soak of the ring.")
-    parser.add_argument("--level", choices=SECONDS, default="full")
+def parse() -> argparse.Namespace:
+    parser = new_parser("soak", "The chaos soak of the ring.")
     parser.add_argument("--seed", type=int, help="of all decisions; drawn and printed if not given")
     parser.add_argument(
         "--scenario",
@@ -43,9 +44,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, help="of all scenarios together")
     parser.add_argument(
-        "--self-test", action="store_true", help="only the seeded defects: each must be found"
+        "--self-test", action="store_true", help="only the seeded defects: each must be caught"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.seconds is not None and options.seconds <= 0:
         parser.error("--seconds is above 0")
     return options
@@ -71,47 +72,44 @@ def play_all(
     scenarios: list[Scenario], options: argparse.Namespace, seed: int, end: float, program: Path
 ) -> list[conductor.Outcome]:
     """Shares out what is left of the time, so that a busy machine plays less and not longer."""
-    print(conductor.Outcome.HEADING, flush=True)
+    say(conductor.Outcome.HEADING)
     outcomes = []
     for index, scenario in enumerate(scenarios):
         each = (end - time.monotonic()) / (len(scenarios) - index) - OVERHEAD_S
         outcome = conductor.play(scenario, seed, max(each, LEAST_S), program)
         outcomes.append(outcome)
-        print(outcome.row(), flush=True)
+        say(outcome.row())
         for failure in outcome.failures:
-            print(f"  {failure}")
+            say(f"  {failure}")
         if outcome.failures:
-            print(f"  repeat with: {repeat_with(options, seed, outcome)}", flush=True)
+            say(f"  repeat with: {repeat_with(options, seed, outcome)}")
     return outcomes
 
 
-def verdict(outcomes: list[conductor.Outcome], found: list[bool]) -> int:
-    failures = sum(bool(outcome.failures) for outcome in outcomes) + found.count(False)
+def sum_up(outcomes: list[conductor.Outcome]) -> str:
     emits = sum(outcome.emits for outcome in outcomes)
     kills = sum(outcome.kills for outcome in outcomes)
     stops = sum(outcome.stops for outcome in outcomes)
     comers = sum(outcome.comers for outcome in outcomes)
     checked = sum(outcome.checked for outcome in outcomes)
-    tried = []
-    if outcomes:
-        tried.append(
-            f"{len(outcomes)} scenarios with {emits} emits, {kills} kills, {stops} stops, "
-            f"{comers} comers and goers, {checked} records checked"
-        )
-    if found:
-        tried.append(f"{found.count(True)} of {len(found)} seeded defects found")
-    print(
-        f"verdict: {len(outcomes) + len(found)} cases, {failures} failures; {', '.join(tried)}",
-        flush=True,
+    return (
+        f"{len(outcomes)} scenarios with {emits} emits, {kills} kills, {stops} stops, "
+        f"{comers} comers and goers, {checked} records checked"
     )
-    return 1 if failures else 0
+
+
+def check_defects(objects: dict[str, Path], folder: Path, seed: int, score: Score) -> str:
+    for number, defect in enumerate(DEFECTS):
+        is_caught, how = catch(defect, objects, folder / f"defect{number}", seed)
+        score.add_defect(is_caught, f"{defect.name}: {how}")
+    return score.defects()
 
 
 def give_up(number: int, _frame: object) -> None:
     raise BrokenError(f"signal {signal.Signals(number).name}: ended before it was through")
 
 
-def run(options: argparse.Namespace) -> int:
+def check(options: argparse.Namespace, score: Score) -> str:
     began = time.monotonic()
     scenarios = [by_name(name) for name in options.scenario or []] or list(SCENARIOS)
     seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
@@ -120,29 +118,25 @@ def run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, give_up)
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(int(3 * seconds + 10 * SELF_TEST_S))  # whatever happens, it ends
-    print(f"seed {seed}", flush=True)
+    say(f"seed {seed}")
+    tried = []
     with tempfile.TemporaryDirectory(prefix="ringbus-soak-") as name:
         folder = Path(name)
-        objects = core_build.compile_all(folder)
-        program = core_build.link(objects, folder / "house")
+        objects = compile_with_core(HERE, folder)
+        program = link(objects.values(), folder / "house")
         check_rights(program, scenarios, folder)
-        outcomes = []
         if not options.self_test:
             outcomes = play_all(scenarios, options, seed, began + seconds, program)
-        found = seeded_defects.find_all(objects, folder, seed) if has_self_test else []
-    return verdict(outcomes, found)
+            score.count(len(outcomes), sum(bool(outcome.failures) for outcome in outcomes))
+            tried.append(sum_up(outcomes))
+        if has_self_test:
+            tried.append(check_defects(objects, folder, seed, score))
+    return ", ".join(tried)
 
 
-def main(arguments: list[str]) -> int:
-    try:
-        return run(parse(arguments))
-    except NotPossibleError as error:
-        print(f"soak: {error}", file=sys.stderr)
-        return NOT_POSSIBLE
-    except BrokenError as error:
-        print(f"soak: {error}", file=sys.stderr)
-        return 1
+def main() -> int:
+    return run_checker("soak", check, parse())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A few seconds of the soak, that it finds a defect, and that a seed repeats its decisions."""
+"""A few seconds of the soak, that it catches a defect, and that a seed repeats its decisions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import conductor
-import core_build
 import pytest
-import seeded_defects
+from checkers.building import compile_with_core, link
+from checkers.seeding import seed
+from checkers.verdict import MissingError
 from missing import go_without
 from scenarios import SCENARIOS, by_name
+from seeded_defects import DEFECTS, catch
 
 SEED = 20_260
 SECONDS = 2.0
@@ -28,10 +30,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The workers over the core as it is; where there is no compiler, its tests are skipped."""
     folder = tmp_path_factory.mktemp("soak")
     try:
-        objects = core_build.compile_all(folder)
-    except core_build.NotPossibleError as error:
-        go_without(str(error))
-    return Built(folder, objects, core_build.link(objects, folder / "house"))
+        objects = compile_with_core(Path(__file__).resolve().parent, folder)
+    except MissingError as missing:
+        go_without(str(missing))
+    return Built(folder, objects, link(objects.values(), folder / "house"))
 
 
 @pytest.mark.slow
@@ -44,11 +46,18 @@ def test_killed_and_stopped_at_random_nothing_is_lost(built: Built) -> None:
     assert outcome.checked > 0
 
 
+def test_seeded_defects_fit_the_core(tmp_path: Path) -> None:
+    """Each is an exact text of a source, which goes stale as the core changes."""
+    for number, defect in enumerate(DEFECTS):
+        seed(defect, tmp_path / str(number))
+
+
 @pytest.mark.slow
-def test_a_seeded_defect_is_found(built: Built) -> None:
+def test_a_seeded_defect_is_caught(built: Built) -> None:
     """Against a core that frees blocks of the dead too early, the soak complains."""
-    defect = next(one for one in seeded_defects.DEFECTS if one.name.startswith("recovered"))
-    assert seeded_defects.find(defect, built.objects, built.folder, SEED)
+    defect = next(one for one in DEFECTS if one.name.startswith("recovered"))
+    is_caught, how = catch(defect, built.objects, built.folder / "seeded", SEED)
+    assert is_caught, how
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

@@ -5,7 +5,7 @@
 
 Level `deep` takes every instruction of every case; the others take so many of each case, at a
 stride that the table states. `ci` and `full` end with the self-test, in which every defect seeded
-into a copy of the core must be found. Status 0 if everything came out as it must, 1 if not, 3 if
+into a copy of the core must be caught. Status 0 if everything came out as it must, 1 if not, 3 if
 something is missing here.
 """
 
@@ -23,10 +23,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import stepper_defects
-import stepper_programs
-from stepper_programs import BrokenError, NotPossibleError
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from checkers.building import compile_with_core, link
+from checkers.seeding import build_seeded
+from checkers.verdict import MissingError, Score, new_parser, run_checker, say
+from stepper_defects import DEFECTS, StepDefect
+
+HERE = Path(__file__).resolve().parent
 CASES = [
     "in-block",
     "empty",
@@ -83,7 +87,7 @@ CASES = [
     "database",
 ]
 # Boundaries of each case that are tried, spread evenly; None: all.
-LEVELS = {"ci": 150, "full": 1_500, "deep": None}
+SAMPLES = {"ci": 150, "full": 1_500, "deep": None}
 PART = 1_500  # boundaries for one run of the program
 NO_TRACING = 77
 # The C library is to clear and copy memory without instructions that repeat themselves: each of
@@ -175,7 +179,7 @@ class Stepper:
             path.unlink(missing_ok=True)
             self._processors.put(processor)
         if run.returncode == NO_TRACING:
-            raise NotPossibleError(
+            raise MissingError(
                 "ptrace is not permitted here; a container needs --cap-add SYS_PTRACE"
             )
         seconds = time.monotonic() - started
@@ -196,7 +200,7 @@ def stride_of(boundaries: int, samples: int | None) -> int:
 def run_cases(
     stepper: Stepper, cases: Iterable[str], stride: int | None, samples: int | None
 ) -> Walk:
-    print(HEADING, flush=True)
+    say(HEADING)
     counted = {case: stepper.start(case, 0) for case in cases}
     started = {}
     for case, counting in counted.items():
@@ -211,42 +215,34 @@ def run_cases(
     for case, (chosen, counting, parts) in started.items():
         walk = sum((part.result() for part in parts), Walk(failures=counting.result().failures))
         total += walk
-        print(row(case, chosen, walk), flush=True)
+        say(row(case, chosen, walk))
         print(walk.complaints, end="", file=sys.stderr, flush=True)
     return total
 
 
-def run_defects(stepper: Stepper, objects: dict[str, Path], folder: Path) -> int:
-    """How many of the seeded defects are found, by a case that the sound core passes."""
+def check_defects(stepper: Stepper, objects: dict[str, Path], folder: Path, score: Score) -> None:
+    """Each must be caught by a case that the sound core passes."""
+
+    def start(numbered: tuple[int, StepDefect]) -> Future[Walk]:
+        number, defect = numbered
+        program = build_seeded(defect, objects, folder / f"defect{number}")
+        return stepper.start(defect.case, defect.stride, most_failures=1, broken=program)
+
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        built = pool.map(
-            lambda numbered: stepper_defects.build(
-                numbered[1], objects, folder / f"defect-{numbered[0]}"
-            ),
-            enumerate(stepper_defects.DEFECTS),
-        )
-        found = [
-            stepper.start(defect.case, defect.stride, most_failures=1, broken=program)
-            for defect, program in zip(stepper_defects.DEFECTS, built, strict=True)
-        ]
-    caught = 0
-    for defect, walking in zip(stepper_defects.DEFECTS, found, strict=True):
+        walks = list(pool.map(start, enumerate(DEFECTS)))
+    for defect, walking in zip(DEFECTS, walks, strict=True):
         walk = walking.result()
-        caught += walk.failures > 0
-        word = "caught" if walk.failures > 0 else "MISSED"
         first = walk.complaints.splitlines()[0] if walk.complaints else "no complaint"
-        print(f"{word}: {defect.name}: {first} ({walk.seconds:.1f} s)", flush=True)
-    return caught
+        score.add_defect(walk.failures > 0, f"{defect.name}: {first} ({walk.seconds:.1f} s)")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Kill and stop at every instruction.")
-    parser.add_argument("--level", choices=LEVELS, default="full", help="how much is tried")
+def parse() -> argparse.Namespace:
+    parser = new_parser("stepper", "Kill and stop at every instruction.")
     parser.add_argument("--stride", type=int, help="every N-th instruction of every case")
     parser.add_argument("--jobs", type=int, help="programs at a time; default: processors")
     parser.add_argument("--self-test", action="store_true", help="only the seeded defects")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     unknown = [case for case in options.cases if case not in CASES]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}")
@@ -255,42 +251,36 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def verdict(cases: int, walk: Walk, caught: int, seeded: int) -> int:
-    tried = []
-    if cases:
-        tried.append(
-            f"{cases} operations, {walk.kills} times killed and {walk.stops} times stopped and "
-            "continued at an instruction"
-        )
-    if seeded:
-        tried.append(f"{caught} of {seeded} seeded defects caught")
-    failures = walk.failures + seeded - caught
-    runs = walk.kills + walk.stops + seeded
-    print(f"verdict: {runs} cases, {failures} failures; {', '.join(tried)}")
-    return 1 if failures else 0
+def check_cases(
+    stepper: Stepper, cases: list[str], options: argparse.Namespace, score: Score
+) -> str:
+    walk = run_cases(stepper, cases, options.stride, SAMPLES[options.level])
+    score.count(walk.kills + walk.stops, walk.failures)
+    return (
+        f"{len(cases)} operations, {walk.kills} times killed and {walk.stops} times stopped and "
+        "continued at an instruction"
+    )
 
 
-def main(arguments: list[str]) -> int:
-    options = parse(arguments)
-    cases = [] if options.self_test else options.cases or CASES
+def check(options: argparse.Namespace, score: Score) -> str:
     is_named = bool(options.cases) or options.stride is not None
-    seeded = len(stepper_defects.DEFECTS) if options.self_test or not is_named else 0
+    tried = []
     with tempfile.TemporaryDirectory(prefix="ringbus-stepper-") as name:
         folder = Path(name)
-        objects = stepper_programs.compile_all(folder / "objects")
-        program = stepper_programs.link(objects.values(), folder / "step")
+        objects = compile_with_core(HERE, folder)
+        program = link(objects.values(), folder / "step")
         stepper = Stepper(program, options.jobs or len(os.sched_getaffinity(0)))
-        samples = LEVELS[options.level]
-        walk = run_cases(stepper, cases, options.stride, samples) if cases else Walk()
-        caught = run_defects(stepper, objects, folder) if seeded else 0
-    return verdict(len(cases), walk, caught, seeded)
+        if not options.self_test:
+            tried.append(check_cases(stepper, options.cases or CASES, options, score))
+        if options.self_test or not is_named:
+            check_defects(stepper, objects, folder, score)
+            tried.append(score.defects())
+    return ", ".join(tried)
+
+
+def main() -> int:
+    return run_checker("stepper", check, parse())
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except NotPossibleError as error:
-        print(f"stepper: {error}", file=sys.stderr)
-        sys.exit(3)
-    except BrokenError as error:
-        sys.exit(f"stepper: {error}")
+    sys.exit(main())

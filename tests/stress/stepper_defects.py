@@ -1,27 +1,22 @@
-"""Seeded defects: what the stepper must find in a core that is broken on purpose."""
+"""Seeded defects: what the stepper must catch in a core that is broken on purpose."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from stepper_programs import CORE, BrokenError, compile_source, link
+from checkers.seeding import Defect
 
 
 @dataclass(frozen=True)
-class Defect:
-    """One source with one text exchanged, and the case that finds it at every stride-th step."""
+class StepDefect(Defect):
+    """A defect, and the case that must catch it at every stride-th boundary."""
 
-    name: str
-    file: str
-    old: str
-    new: str
     case: str
     stride: int
 
 
 DEFECTS = [
-    Defect(
+    StepDefect(
         "publish with a plain store",
         "order.c",
         "rb_cas_seq_cst_64(slot, &found, (t & ~mask) | cell)",
@@ -29,7 +24,7 @@ DEFECTS = [
         "in-block",
         1,
     ),
-    Defect(
+    StepDefect(
         "a lost publish counts as won",
         "order.c",
         "rb_cas_seq_cst_64(slot, &found, (t & ~mask) | cell)) {",
@@ -37,7 +32,7 @@ DEFECTS = [
         "lost-publish",
         50,
     ),
-    Defect(
+    StepDefect(
         "a block lost to another counts as taken",
         "pool.c",
         "if (!rb_cas_acq_rel_64(&segment->words[block], &word, view->owned)) {",
@@ -45,7 +40,7 @@ DEFECTS = [
         "lost-take",
         50,
     ),
-    Defect(
+    StepDefect(
         "blocks given back before the record is published",
         "emitter.c",
         "    *t = rb_order_publish(segment, e->t, cell);\n",
@@ -55,7 +50,7 @@ DEFECTS = [
         "exact-fill",
         3,
     ),
-    Defect(
+    StepDefect(
         "records count as published before they are",
         "emitter.c",
         "emit_one(e, item, &obstacle, &t);\n",
@@ -63,7 +58,7 @@ DEFECTS = [
         "several",
         50,
     ),
-    Defect(
+    StepDefect(
         "recovered blocks look empty",
         "pool.c",
         "uint64_t newest = rb_order_tail(segment) - 1;",
@@ -71,7 +66,7 @@ DEFECTS = [
         "in-block",
         5,
     ),
-    Defect(
+    StepDefect(
         "blocks of the living are recovered",
         "pool.c",
         "!rb_lane_is_dead(segment, probe, rb_word_lane(word), rb_word_incarnation(word))",
@@ -79,7 +74,7 @@ DEFECTS = [
         "in-block",
         5,
     ),
-    Defect(
+    StepDefect(
         "the floor is not raised",
         "pool.c",
         "if (newest >= rb_floor_of(floor)) {",
@@ -87,7 +82,7 @@ DEFECTS = [
         "in-block",
         50,
     ),
-    Defect(
+    StepDefect(
         "the floor is raised to the tail",
         "pool.c",
         "rb_order_raise_floor(segment, floor, newest + 1)",
@@ -95,7 +90,7 @@ DEFECTS = [
         "in-block",
         50,
     ),
-    Defect(
+    StepDefect(
         "blocks are chosen by what was seen before a stop",
         "pool.c",
         "return rb_order_floor(segment) == floor ? free_count : pass(segment, view);",
@@ -103,7 +98,7 @@ DEFECTS = [
         "exhausted",
         41,
     ),
-    Defect(
+    StepDefect(
         "blocks are kept in hand during a wait",
         "emitter.c",
         "            restore(e, i);\n",
@@ -111,7 +106,7 @@ DEFECTS = [
         "wait-several-blocks",
         50,
     ),
-    Defect(
+    StepDefect(
         "a gate in the way is overlooked",
         "pool.c",
         "newest >= rb_gate_cursor(obstacle->word)",
@@ -119,7 +114,7 @@ DEFECTS = [
         "wait",
         50,
     ),
-    Defect(
+    StepDefect(
         "a gate's move wakes nobody",
         "gate.c",
         "    rb_store_relaxed_64(&slot->moved_ns, rb_realtime_ns());\n"
@@ -128,7 +123,7 @@ DEFECTS = [
         "wait",
         7,
     ),
-    Defect(
+    StepDefect(
         "a push stores whatever the gate's word is now",
         "gate.c",
         "    if (!replace(segment, gate, word, pushed)) {\n        return false;\n    }\n",
@@ -136,7 +131,7 @@ DEFECTS = [
         "push-closed",
         11,
     ),
-    Defect(
+    StepDefect(
         "a burial does not look whose gate it is now",
         "gate.c",
         "    replace(segment, gate, word, 0);\n}",
@@ -144,7 +139,7 @@ DEFECTS = [
         "bury-succeeded",
         21,
     ),
-    Defect(
+    StepDefect(
         "a successor takes the gate down before it sets it up",
         "gate.c",
         "    uint64_t found = rb_load_acquire_64(&gate->word);\n    /* [register:A]",
@@ -153,7 +148,7 @@ DEFECTS = [
         "gate-succeed",
         2,
     ),
-    Defect(
+    StepDefect(
         "a gate's slot is not looked at under its lock",
         "gate.c",
         "    if (is_wanted(segment, gate, name, wish)) {\n        return true;",
@@ -161,7 +156,7 @@ DEFECTS = [
         "gate-rival",
         7,
     ),
-    Defect(
+    StepDefect(
         "a gate's registration is not counted",
         "gate.c",
         "rb_floor_registered(floor))) {",
@@ -169,7 +164,7 @@ DEFECTS = [
         "registered",
         3,
     ),
-    Defect(
+    StepDefect(
         "a copy is not looked at again",
         "subscriber.c",
         "    if (!is_still_kept(segment, s->cursor)) {",
@@ -177,7 +172,7 @@ DEFECTS = [
         "read",
         1,
     ),
-    Defect(
+    StepDefect(
         "no second look before going to sleep",
         "subscriber.c",
         "    if ((found & ~mask) < (t & ~mask)) {\n        status = rb_segment_is_marked",
@@ -185,7 +180,7 @@ DEFECTS = [
         "park",
         1,
     ),
-    Defect(
+    StepDefect(
         "the sleep bit is cleared first, then sleepers are woken",
         "wait.c",
         "    syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, 0L, word,\n"
@@ -195,7 +190,7 @@ DEFECTS = [
         "sleeper",
         1,
     ),
-    Defect(
+    StepDefect(
         "a creator replaces the ring that is there",
         "segment.c",
         "    if (linkat(AT_FDCWD, unnamed",
@@ -204,15 +199,3 @@ DEFECTS = [
         7,
     ),
 ]
-
-
-def build(defect: Defect, objects: dict[str, Path], folder: Path) -> Path:
-    """The stepper's program over the core with this defect."""
-    folder.mkdir()
-    text = (CORE / defect.file).read_text()
-    if text.count(defect.old) != 1:
-        raise BrokenError(f"{defect.file} does not have {defect.old!r} once: renew the defect")
-    source = folder / defect.file
-    source.write_text(text.replace(defect.old, defect.new))
-    broken = objects | {defect.file: compile_source(source, folder)}
-    return link(broken.values(), folder / "step")

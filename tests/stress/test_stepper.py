@@ -1,4 +1,4 @@
-"""The shortest cases of the stepper at a few instructions, and that it finds a defect."""
+"""The shortest cases of the stepper at a few instructions, and that it catches a defect."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import stepper
-import stepper_defects
-import stepper_programs
+from checkers.building import compile_with_core, link
+from checkers.seeding import build_seeded, seed
+from checkers.verdict import MissingError
 from missing import go_without
+from stepper_defects import DEFECTS
 
 CASES = ["empty", "gate-close", "read"]
 STRIDE = 29
@@ -18,20 +20,20 @@ STRIDE = 29
 def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The stepper and the core as it is, compiled."""
     try:
-        return stepper_programs.compile_all(tmp_path_factory.mktemp("stepper") / "objects")
-    except stepper_programs.NotPossibleError as error:
-        go_without(str(error))
+        return compile_with_core(stepper.HERE, tmp_path_factory.mktemp("stepper"))
+    except MissingError as missing:
+        go_without(str(missing))
 
 
 @pytest.fixture(scope="module")
 def walker(objects: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> stepper.Stepper:
     """Walks through the core as it is; where nothing can be traced, tests do without."""
-    program = stepper_programs.link(objects.values(), tmp_path_factory.mktemp("walker") / "step")
+    program = link(objects.values(), tmp_path_factory.mktemp("walker") / "step")
     walker = stepper.Stepper(program, jobs=1)
     try:
         walker.start(CASES[0], 0).result()
-    except stepper_programs.NotPossibleError as error:
-        go_without(str(error))
+    except MissingError as missing:
+        go_without(str(missing))
     return walker
 
 
@@ -46,15 +48,19 @@ def test_killed_or_stopped_at_an_instruction_nothing_breaks(
     assert walk.kills == walk.stops > 5
 
 
+def test_seeded_defects_fit_the_core(tmp_path: Path) -> None:
+    """Each is an exact text of a source, which goes stale as the core changes."""
+    for number, defect in enumerate(DEFECTS):
+        seed(defect, tmp_path / str(number))
+
+
 @pytest.mark.slow
-def test_a_defect_is_found(
+def test_a_defect_is_caught(
     walker: stepper.Stepper, objects: dict[str, Path], tmp_path: Path
 ) -> None:
     """Against a core that loses what dead emitters published, the stepper complains."""
-    defect = next(
-        one for one in stepper_defects.DEFECTS if one.name == "recovered blocks look empty"
-    )
-    broken = stepper_defects.build(defect, objects, tmp_path / "broken")
+    defect = next(one for one in DEFECTS if one.name == "recovered blocks look empty")
+    broken = build_seeded(defect, objects, tmp_path / "broken")
     walk = walker.start(defect.case, 50, broken=broken).result()
     assert walk.failures > 0
     assert "at boundary" in walk.complaints
