@@ -2,8 +2,9 @@
 
     python tests/model/check.py [--level ci|full|deep] [--jobs N] [--only NAME ...]
 
-Every configuration is searched exhaustively and must hold; every seeded bug must be caught by the
-configuration named beside it; the litmus tests must hold, and fail when their order is weakened.
+Every configuration is searched exhaustively and must hold; every seeded defect must be caught by
+the configuration named beside it; the litmus tests must hold, and fail when their order is
+weakened.
 Exit status 1 if anything comes out differently, 3 if a tool is missing.
 """
 
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,11 +22,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from configurations import CAUGHT, HOLDS, LEVELS, REACHED, Case, cases
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from checkers.building import need, run_tool
+from checkers.verdict import Score, new_parser, run_checker, say
+from configurations import CAUGHT, HOLDS, REACHED, Case, cases
 
 HERE = Path(__file__).resolve().parent
 CUT_OFF = "cut off"
-MISSING = 3
 FOUND = re.compile("assertion violated|invalid end state|non-progress cycle")
 
 
@@ -57,27 +60,22 @@ class Outcome:
     detail: str = ""
 
 
-def missing_tools() -> list[str]:
-    return [tool for tool in ("spin", "gcc") if shutil.which(tool) is None]
+def need_tools() -> None:
+    for tool in ("spin", "gcc"):
+        need(tool, tool)
 
 
 def build(case: Case, folder: Path, limits: Limits) -> Path:
     """Has spin write the verifier and gcc compile it."""
     flags = [f"-D{macro}" for macro in case.macros.split()]
-    run(["spin", "-a", *flags, str(HERE / case.model)], folder)
+    run_tool(["spin", "-a", *flags, HERE / case.model], folder)
     verifier = folder / "verifier"
     kind = ["-DNP", "-DNOFAIR"] if case.cycles else ["-DSAFETY"]
     # COLLAPSE: what keeps millions of states in few GiB.
     options = ["-O2" if case.size > 3 else "-O1", "-w", *kind, "-DCOLLAPSE", "-DVECTORSZ=512"]
     memory = f"-DMEMLIM={limits.megabytes}"
-    run(["gcc", *options, memory, "-o", str(verifier), "pan.c"], folder)
+    run_tool(["gcc", *options, memory, "-o", verifier, "pan.c"], folder)
     return verifier
-
-
-def run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
 
 
 def search(command: list[str], folder: Path) -> tuple[str, float]:
@@ -112,7 +110,7 @@ def judge(output: str, seconds: float) -> Outcome:
     return Outcome(result, states, number(r"depth reached (\d+)"), seconds, detail)
 
 
-def check(case: Case, limits: Limits = SHALLOW) -> Outcome:
+def run_case(case: Case, limits: Limits = SHALLOW) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="ringbus-model-") as name:
         folder = Path(name)
         verifier = build(case, folder, limits)
@@ -132,41 +130,38 @@ def is_good(case: Case, outcome: Outcome) -> bool:
 def report(case: Case, outcome: Outcome) -> bool:
     good = is_good(case, outcome)
     result = REACHED if good and case.expected == REACHED else outcome.result
-    print(
+    say(
         f"{case.name:<65} {outcome.states:>12,} {outcome.depth:>7,} {outcome.seconds:>7.1f}  "
-        f"{result:<8} {'ok' if good else f'UNEXPECTED {outcome.detail}'}",
-        flush=True,
+        f"{result:<8} {'ok' if good else f'UNEXPECTED {outcome.detail}'}"
     )
     return good
 
 
-def check_all(chosen: Sequence[Case], jobs: int) -> int:
-    """Prints the table as the searches end, then the verdict; returns how many went wrong."""
-    print(f"{'configuration':<65} {'states':>12} {'depth':>7} {'seconds':>7}  result")
+def run_cases(every: Sequence[Case], jobs: int, score: Score) -> str:
+    """Prints the table as the searches end; returns what was tried."""
+    say(f"{'configuration':<65} {'states':>12} {'depth':>7} {'seconds':>7}  result")
     deep = deep_limits(jobs)
     tried: Counter[str] = Counter()
-    failures = 0
     with ThreadPoolExecutor(jobs) as pool:
         searches = {
-            pool.submit(check, case, deep if case.deep else SHALLOW): case for case in chosen
+            pool.submit(run_case, case, deep if case.deep else SHALLOW): case for case in every
         }
         for done in as_completed(searches):
             case, outcome = searches[done], done.result()
-            if not report(case, outcome):
-                failures += 1
-            elif outcome.result == CUT_OFF:
+            is_right = report(case, outcome)
+            score.count(1, not is_right)
+            if is_right and outcome.result == CUT_OFF:
                 tried[CUT_OFF] += 1
-            else:
+            elif is_right:
                 tried[kind_of(case)] += 1
     told = [f"{count} {kind}" for kind in KINDS if (count := tried[kind])]
-    print(f"verdict: {len(chosen)} cases, {failures} failures; {', '.join(told) or 'nothing'}")
-    return failures
+    return ", ".join(told) or "nothing"
 
 
 KINDS = (
     "configurations searched whole",
     "orderings hold",
-    "seeded bugs caught",
+    "seeded defects caught",
     "weakenings caught",
     "situations reached",
     CUT_OFF,
@@ -178,27 +173,32 @@ def kind_of(case: Case) -> str:
         return "situations reached"
     if case.model == "litmus.pml":
         return "orderings hold" if case.expected == HOLDS else "weakenings caught"
-    return "configurations searched whole" if case.expected == HOLDS else "seeded bugs caught"
+    return "configurations searched whole" if case.expected == HOLDS else "seeded defects caught"
+
+
+def check(options: argparse.Namespace, score: Score) -> str:
+    need_tools()
+    return run_cases(chosen(options), options.jobs, score)
+
+
+def chosen(options: argparse.Namespace) -> list[Case]:
+    """Of the level, those that are asked for."""
+    every = cases(options.level)
+    if not options.only:
+        return every
+    return [case for case in every if any(part in case.name for part in options.only)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check the model of the protocol.")
-    parser.add_argument("--level", choices=LEVELS, default="full")
+    parser = new_parser("model", "Check the model of the protocol.")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--only", nargs="+", default=[], help="cases whose name contains this")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
-    missing = missing_tools()
-    if missing:
-        print(f"The model needs {' and '.join(missing)} (Debian: apt install spin gcc).")
-        return MISSING
-    chosen = cases(options.level)
-    if options.only:
-        chosen = [case for case in chosen if any(part in case.name for part in options.only)]
-    if not chosen:
+    if not chosen(options):
         parser.error("no case of this level has such a name")
-    return 1 if check_all(chosen, options.jobs) else 0
+    return run_checker("model", check, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is searched: the configurations of each model, the seeded bugs, and what must come out.
+"""What is searched: the configurations of each model, the seeded defects, and what must come out.
 
 Sizes are millions of states, measured. They put the long searches first and decide the level: `ci`
 takes those below CI_SIZE, `full` those below FULL_SIZE, `deep` all.
@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 HOLDS = "holds"
-CAUGHT = "caught"  # a seeded bug
+CAUGHT = "caught"  # a seeded defect
 REACHED = "reached"  # a situation that a configuration claims to contain
 CI_SIZE = 1.0
 FULL_SIZE = 16.0
-LEVELS = ("ci", "full", "deep")
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ RESERVE = [
     Case("reserve: three lanes, three blocks reserved", "LANES=3 RESERVE=3 EMITS=1", 16.8),
 ]
 
-# Each seeded bug and the configuration that must catch it.
-BUGS = [
+# Each seeded defect and the configuration that must catch it.
+DEFECTS = [
     ("NO_FLOOR", "1+2 emits"),
     ("NO_RECHECK", "1+2 emits"),
     ("PLAIN_PUBLISH", "1+2 emits"),
@@ -243,12 +242,10 @@ def configuration(name: str) -> Case:
     return next(case for case in CONFIGURATIONS if case.name == name)
 
 
-def seeded(bug: str, by: str) -> Case:
+def seeded(defect: str, by: str) -> Case:
     holds = configuration(by)
-    macros = f"{holds.macros} BUG_{bug}"
-    return replace(
-        holds, name=f"{bug} by: {by}", macros=macros, size=min(holds.size, CI_SIZE), expected=CAUGHT
-    )
+    name, macros = f"{defect} by: {by}", f"{holds.macros} DEFECT_{defect}"
+    return replace(holds, name=name, macros=macros, size=min(holds.size, CI_SIZE), expected=CAUGHT)
 
 
 def situation(what: str, of: str) -> Case:
@@ -261,7 +258,7 @@ def cases(level: str) -> list[Case]:
     """Those of the level, the longest first, so that parallel searches end together."""
     every = [
         *CONFIGURATIONS,
-        *(seeded(*pair) for pair in BUGS),
+        *(seeded(*pair) for pair in DEFECTS),
         *(situation(*pair) for pair in SITUATIONS),
         *LITMUS,
     ]

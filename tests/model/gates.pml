@@ -58,7 +58,7 @@ byte deaths = DEATHS;
 #define is_wanted(i) \
     ((wish == OF_THAT_NAME && w != 0 && label[i] == mine) || (wish == NOT_IN_USE && w == 0) || \
      (wish == PUSHED && might_take(i)))
-#ifdef BUG_TAKE_STANDING
+#ifdef DEFECT_TAKE_STANDING
 #define might_take(i) true
 #else
 #define might_take(i) (pushed[i] == w)
@@ -71,7 +71,7 @@ proctype claimant(byte me) {
     atomic {
         MORTAL;
         if
-#ifdef BUG_NO_NAME_LOCK
+#ifdef DEFECT_NO_NAME_LOCK
         :: true
 #else
         :: name_lock[mine] == 0 -> name_lock[mine] = me
@@ -85,11 +85,11 @@ look:
     atomic { MORTAL; if :: is_wanted(i) :: else -> goto other fi }
     atomic {
         MORTAL;
-#ifndef BUG_NO_SLOT_LOCK
+#ifndef DEFECT_NO_SLOT_LOCK
         if :: slot_lock[i] == 0 -> slot_lock[i] = me :: else -> goto other fi
 #endif
     }
-#ifndef BUG_NO_LOOK_UNDER_LOCK
+#ifndef DEFECT_NO_LOOK_UNDER_LOCK
     atomic { MORTAL; w = word[i] }
     atomic { MORTAL; if :: is_wanted(i) -> goto claimed :: else fi }
     atomic { MORTAL; slot_lock[i] = 0 }
@@ -115,7 +115,7 @@ claimed:
     atomic {
         MORTAL;
         d_step {
-#ifdef BUG_COUNT_IN_WORD
+#ifdef DEFECT_COUNT_IN_WORD
             count = incarnation_of(word[i]) + 1;
 #else
             incarnation[i]++;
@@ -167,7 +167,7 @@ move: /* [move:A] */
     goto work;
 
 leave:
-#ifdef BUG_LEAVE_UNLOCKED
+#ifdef DEFECT_LEAVE_UNLOCKED
     atomic {
         alive[me] = 0; living[mine]--; name_lock[mine] = 0; slot_lock[i] = 0; registered = 0
     }
@@ -223,7 +223,7 @@ again:
 push:
     atomic {
         d_step {
-#ifdef BUG_PUSH_ANY
+#ifdef DEFECT_PUSH_ANY
             if :: word[i] != 0
 #else
             if :: word[i] == w

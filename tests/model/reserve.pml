@@ -8,7 +8,7 @@
 #ifndef LANES
 #define LANES 2
 #endif
-#ifdef BUG_RESERVE_TOO_SMALL
+#ifdef DEFECT_RESERVE_TOO_SMALL
 #undef RESERVE
 #define RESERVE 1
 #endif
@@ -44,7 +44,7 @@ begin:
         fi;
         got = 0; count = 0; x = 0;
         if :: need = 1; goto pick :: need = LONG fi;
-#ifdef BUG_NO_RESERVE
+#ifdef DEFECT_NO_RESERVE
         goto pick
 #endif
     }
@@ -96,7 +96,7 @@ pick: /* [word:B] any FREE block: candidates are guesses */
         :: got == 0 -> goto pick
         :: else
         fi;
-#if defined(BUG_NO_RESERVE) || defined(BUG_COUNT_ONCE)
+#if defined(DEFECT_NO_RESERVE) || defined(DEFECT_COUNT_ONCE)
         goto pick
 #else
         goto next

@@ -2,7 +2,7 @@
  *
  * Each access to a shared word is one step; whatever is private is computed within the step. The
  * labels are those of the C code. Sequentially consistent: litmus.pml is about memory orders.
- * Sizes, numbers of processes, deaths and seeded bugs (BUG_...) are macros; check.py names them.
+ * Sizes, numbers of processes, deaths and seeded defects (DEFECT_...) are macros; check.py names them.
  *
  * Words are packed as in layout.h, with fewer bits:
  *   slot   lap(t) * N + cell        FREE   maxseq << 2 | used        gate   incarnation << 5 | cursor
@@ -222,7 +222,7 @@ look: /* [floor:B] */
     atomic {
         MORTAL;
         f = floorw;
-#ifdef BUG_NO_FLOOR
+#ifdef DEFECT_NO_FLOOR
         goto take;
 #endif
         if :: maxseq(cw) < floor_of(f) -> goto take :: else fi
@@ -285,7 +285,7 @@ take: /* [take:A], [take:B] */
         if :: ok && got == wanted -> ok = 0; fresh = 0 :: else -> ok = 0; goto pick fi
     }
 
-#if SPAN > 1 && !defined(BUG_NO_LINK)
+#if SPAN > 1 && !defined(DEFECT_NO_LINK)
     atomic { d_step { x = 0; y = block } if :: y == NONE -> y = chain[0]; x = 1 :: else fi }
 link: /* next[], relaxed */
     atomic {
@@ -306,7 +306,7 @@ write:
         fi;
         rt = cb * CELLS + f /* the record's cell */
     }
-#ifdef BUG_GIVE_EARLY
+#ifdef DEFECT_GIVE_EARLY
     atomic {
         if :: CELLS == 1 && SPAN == 1 -> W[cb] = word_free(t, CELLS) :: else fi
     }
@@ -315,7 +315,7 @@ store: /* plain stores into own blocks: header, then payload */
     atomic {
         MORTAL;
         d_step {
-#ifndef BUG_GIVE_EARLY
+#ifndef DEFECT_GIVE_EARLY
             assert(W[cb] == word_owned(me, lane[me]));
 #endif
 #if SPAN == 1
@@ -339,7 +339,7 @@ publish: /* [publish:B] */
     atomic { /* [publish:A] */
         MORTAL;
         d_step {
-#ifdef BUG_PLAIN_PUBLISH
+#ifdef DEFECT_PLAIN_PUBLISH
             ok = 1;
 #else
             ok = slot[t % N] == y;
@@ -367,7 +367,7 @@ behind: /* [hint:B] */
     atomic {
         MORTAL;
         d_step {
-#ifdef BUG_TRUST_HINT
+#ifdef DEFECT_TRUST_HINT
             t = (t > hint -> t : hint); /* waits for the one who published to move it */
 #else
             x = lap(y) * N + (t % N) + 1;
@@ -410,7 +410,7 @@ piece:
     atomic { /* [give:A] */
         MORTAL;
         d_step {
-#ifndef BUG_GIVE_EARLY
+#ifndef DEFECT_GIVE_EARLY
             assert(W[block] == word_owned(me, lane[me]));
 #endif
             W[block] = word_free(t, CELLS);
@@ -426,7 +426,7 @@ settled:
         MORTAL;
         if :: (sleepw & 1) == 0 -> goto returned :: else fi
     }
-#ifdef BUG_TWO_STEP_WAKE
+#ifdef DEFECT_TWO_STEP_WAKE
     atomic { MORTAL; if :: (sleepw & 1) == 1 -> sleepw++ :: else fi }
     atomic { MORTAL; d_step { wake_sleepers() } }
 #else
@@ -453,7 +453,7 @@ returned:
             MORTAL;
             d_step {
                 assert(W[block] == word_owned(me, lane[me]));
-#ifdef BUG_CLOSE_KEEPS_OLD
+#ifdef DEFECT_CLOSE_KEEPS_OLD
                 W[block] = word_free(maxseq(was), offset);
 #else
                 W[block] = (newest == 0 -> was : word_free(newest, offset));
@@ -485,7 +485,7 @@ exhausted: /* nothing is waited for with anything in hand */
             d_step {
                 got--;
                 assert(W[chain[got]] == word_owned(me, lane[me]));
-#ifndef BUG_KEEP_IN_HAND
+#ifndef DEFECT_KEEP_IN_HAND
                 W[chain[got]] = chain_was[got];
 #endif
                 chain[got] = 0; chain_was[got] = 0
@@ -546,7 +546,7 @@ second: /* [smallest:A], the second look */
             gi++
         }
         if :: gi < GATES -> goto second :: else -> gi = 0 fi;
-#ifndef BUG_NO_SECOND_LOOK_AT_GATE
+#ifndef DEFECT_NO_SECOND_LOOK_AT_GATE
         if :: rw != word -> goto unparked :: else fi
 #endif
     }
@@ -563,7 +563,7 @@ bury: /* the exact word, else somebody has taken it over */
         MORTAL;
         d_step {
             if
-#ifdef BUG_BURY_ANY
+#ifdef DEFECT_BURY_ANY
             :: true -> gate[smallest] = 0
 #else
             :: gate[smallest] == word ->
@@ -599,7 +599,7 @@ pushed:
 open: /* by a successor, which has the lane's lock */
     atomic { /* [lane:A] */
         MORTAL;
-#ifdef BUG_LANE_NOT_COUNTED
+#ifdef DEFECT_LANE_NOT_COUNTED
         skip;
 #else
         lane[me]++;
@@ -630,12 +630,12 @@ each:
         :: else -> rb++; goto each
         fi
     }
-#ifdef BUG_TAIL_BEFORE_PROOF
+#ifdef DEFECT_TAIL_BEFORE_PROOF
     rt = tail;
 #endif
     atomic { /* [lane:B] */
         MORTAL;
-#ifdef BUG_RECOVER_LIVING
+#ifdef DEFECT_RECOVER_LIVING
         if :: owner(rw) != me -> goto dead :: else fi;
 #endif
         if :: lane[owner(rw)] > (rw & 15) -> goto dead :: else fi
@@ -648,7 +648,7 @@ dead:
 #ifdef WITNESS
     atomic { proven[me] = rb + 1; assert(WITNESS != TWO_RECOVERERS || proven[0] != proven[1]) }
 #endif
-#ifndef BUG_TAIL_BEFORE_PROOF
+#ifndef DEFECT_TAIL_BEFORE_PROOF
     atomic { MORTAL; rt = hint } /* [hint:B] */
 step: /* [publish:B] */
     atomic {
@@ -667,10 +667,10 @@ step: /* [publish:B] */
 #ifdef WITNESS
                 assert(WITNESS != RECOVERER_KILLED || left_over != rb + 1);
 #endif
-#ifdef BUG_RECOVER_ZERO
+#ifdef DEFECT_RECOVER_ZERO
                 W[rb] = word_free(0, CELLS)
 #else
-#ifdef BUG_RECOVER_TAIL
+#ifdef DEFECT_RECOVER_TAIL
                 W[rb] = word_free(rt, CELLS)
 #else
                 W[rb] = word_free(rt - 1, CELLS)
@@ -744,7 +744,7 @@ proctype listener(byte me) {
 #if GATES > 0
 enter:
     if :: me >= GATES -> goto read :: else fi;
-#ifndef BUG_GATE_NOT_COUNTED
+#ifndef DEFECT_GATE_NOT_COUNTED
     gate_incarnation[me]++;
 #endif
     atomic { GATE_MORTAL; w = gate[me] }
@@ -765,7 +765,7 @@ count: /* [register:B] */
             ok = floorw == f;
             if
             :: ok ->
-#ifndef BUG_NO_COUNTER
+#ifndef DEFECT_NO_COUNTER
                 floorw = (f & 252) + ((f + 1) & 3);
 #endif
                 assert(excused[me] || floor_of(f) <= cursor[me]);
@@ -803,7 +803,7 @@ read: /* [read:A] */
         :: else -> at = w % N
         fi
     }
-#ifdef BUG_MOVE_BEFORE_USE
+#ifdef DEFECT_MOVE_BEFORE_USE
     if :: me < GATES -> gate[me] = (gate[me] & 224) + cursor[me] + 1 :: else fi;
 #endif
     atomic { GATE_MORTAL; h = data[at * CELL_WORDS] }
@@ -827,7 +827,7 @@ read: /* [read:A] */
 #endif
     atomic { /* [read:B] after the payload */
         GATE_MORTAL;
-#ifndef BUG_NO_RECHECK
+#ifndef DEFECT_NO_RECHECK
         if :: floor_of(floorw) > cursor[me] -> goto lapped :: else fi;
 #endif
         d_step {
@@ -891,7 +891,7 @@ wake_gate:
 nothing:
 #ifdef WAKE
     atomic { d_step { if :: (sleepw & 1) == 0 -> sleepw++ :: else fi; w = sleepw } } /* [park:A] */
-#ifndef BUG_NO_SECOND_LOOK
+#ifndef DEFECT_NO_SECOND_LOOK
     atomic { /* [park:B] */
         if :: lap(slot[cursor[me] % N]) >= lap(cursor[me]) -> w = 0; goto read :: else fi
     }

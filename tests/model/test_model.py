@@ -10,6 +10,7 @@ from types import ModuleType
 
 import configurations
 import pytest
+from checkers.verdict import MissingError
 from missing import go_without
 
 pytestmark = pytest.mark.slow
@@ -24,23 +25,25 @@ def model() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    missing = module.missing_tools()
-    if missing:
-        go_without(f"the model needs {' and '.join(missing)} (Debian: apt install spin gcc)")
+    try:
+        module.need_tools()
+    except MissingError as missing:
+        go_without(str(missing))
     return module
 
 
 @pytest.mark.parametrize("name", ["1+2 emits", "names: one slot, two names, two claimants"])
 def test_small_configuration_holds(model: ModuleType, name: str) -> None:
     """What the protocol promises is true at every step of a small ring."""
-    outcome = model.check(configurations.configuration(name))
+    outcome = model.run_case(configurations.configuration(name))
     assert outcome.result == configurations.HOLDS, outcome
 
 
-@pytest.mark.parametrize("bug", ["NO_RECHECK", "TRUST_HINT", "NO_LOOK_UNDER_LOCK", "NO_RESERVE"])
-def test_seeded_bug_is_caught(model: ModuleType, bug: str) -> None:
+@pytest.mark.parametrize("defect", ["NO_RECHECK", "TRUST_HINT", "NO_LOOK_UNDER_LOCK", "NO_RESERVE"])
+def test_seeded_defect_is_caught(model: ModuleType, defect: str) -> None:
     """A wrong end, an endless loop, a lost gate and an empty pool are each seen."""
-    outcome = model.check(configurations.seeded(bug, dict(configurations.BUGS)[bug]))
+    by = dict(configurations.DEFECTS)[defect]
+    outcome = model.run_case(configurations.seeded(defect, by))
     assert outcome.result == configurations.CAUGHT, outcome
 
 
