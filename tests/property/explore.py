@@ -17,9 +17,14 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from checkers.verdict import Score, new_parser, run_checker, say
 from ring_defects import DEFECTS
 from ring_machine import RingMachine
 
@@ -62,18 +67,13 @@ def explore(ring_class: type[Ring], seed_: int, histories: int, *, shrink: bool)
     return Outcome(machine.steps, error)
 
 
-def find_defects() -> tuple[int, list[str]]:
-    """How many of the seeded defects show, and the names of those that do not."""
-    missed = []
+def check_defects(score: Score) -> None:
     for defect in DEFECTS:
         outcome = explore(defect, FIRST_SEED, TRIES, shrink=False)
         what = (defect.__doc__ or "").rstrip(".")
-        found = "MISSED" if outcome.error is None else f"caught after {outcome.steps:>4} steps"
-        why = str(outcome.error).partition("\n")[0] if str(outcome.error) else "a wrong answer"
-        print(f"{found}: {what}: {why}", flush=True)
-        if outcome.error is None:
-            missed.append(defect.__name__)
-    return len(DEFECTS) - len(missed), missed
+        why = "nothing noticed" if outcome.error is None else str(outcome.error).partition("\n")[0]
+        row = f"{what}: {why or 'a wrong answer'} ({outcome.steps} steps)"
+        score.add_defect(outcome.error is not None, row)
 
 
 def seeds(options: argparse.Namespace) -> Iterator[int]:
@@ -87,41 +87,37 @@ def seeds(options: argparse.Namespace) -> Iterator[int]:
             yield secrets.randbelow(2**32)
 
 
-def explore_all(options: argparse.Namespace) -> tuple[int, int, int]:
-    """Histories, steps and failures."""
-    histories = steps = failures = 0
-    print(f"{'seed':>10} {'histories':>9} {'steps':>8} {'seconds':>8}  result")
+def explore_all(options: argparse.Namespace, score: Score) -> str:
+    histories = steps = 0
+    say(f"{'seed':>10} {'histories':>9} {'steps':>8} {'seconds':>8}  result")
     for seed_ in seeds(options):
         began = time.monotonic()
         print(f"{seed_:>10} {options.histories:>9} ", end="", flush=True)
         outcome = explore(Ring, seed_, options.histories, shrink=True)
+        score.count(options.histories, outcome.error is not None)
         histories += options.histories
         steps += outcome.steps
         seconds = time.monotonic() - began
         result = "agrees" if outcome.error is None else "WRONG"
-        print(f"{outcome.steps:>8} {seconds:>8.1f}  {result}", flush=True)
+        say(f"{outcome.steps:>8} {seconds:>8.1f}  {result}")
         if outcome.error is not None:
-            failures += 1
             traceback.print_exception(outcome.error)
             print(f"again: python {sys.argv[0]} --seed {seed_}", file=sys.stderr, flush=True)
-    return histories, steps, failures
+    return f"{histories} random histories of {steps} steps in all against a plain list"
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Compare rings with a plain list, at random.")
-    parser.add_argument("--level", choices=["ci", "full", "deep"], default="full")
+def check(options: argparse.Namespace, score: Score) -> str:
+    tried = explore_all(options, score)
+    check_defects(score)
+    return f"{tried}, {score.defects()}"
+
+
+def main() -> int:
+    parser = new_parser("explore", "Compare rings with a plain list, at random.")
     parser.add_argument("--seed", type=int, help="only the batch of this seed")
     parser.add_argument("--histories", type=int, default=BATCH, help="in a batch")
-    options = parser.parse_args(arguments)
-    histories, steps, failures = explore_all(options)
-    caught, missed = find_defects()
-    print(
-        f"verdict: {histories + len(DEFECTS)} cases, {failures + len(missed)} failures; "
-        f"{histories} random histories of {steps} steps in all against a plain list, "
-        f"{caught} of {len(DEFECTS)} seeded defects caught"
-    )
-    return 1 if failures or missed else 0
+    return run_checker("explore", check, parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
