@@ -8,13 +8,13 @@
  * get the lane and the gate that are free, at once, and the answers must still be right.
  */
 #define _GNU_SOURCE
+#include "require.h"
 #include "ring.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -25,14 +25,6 @@ enum { CAPACITY = 1 << 16, PROBERS = 20, WHY_SIZE = 200 };
 enum { LIVING, STOPPED, FREE_LANE, DEAD_LANE, DEAD_GATE = 2, FREE_GATE = 3 };
 
 static const char *path;
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static int open_path(void) {
     int fd = open(path, O_RDWR | O_CLOEXEC);

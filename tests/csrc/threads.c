@@ -11,13 +11,13 @@
  * plain copies are in order if the ordered accesses are.
  */
 #define _GNU_SOURCE
+#include "require.h"
 #include "ring.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -28,14 +28,6 @@ static const uint64_t LIMIT_NS = UINT64_C(300000000000);
 
 static const char *path;
 static uint64_t records;
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #ifdef ONE_MAPPING
 static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;

@@ -2,6 +2,7 @@
 #ifndef FUZZ_RING_FILE_H
 #define FUZZ_RING_FILE_H
 
+#include "../csrc/require.h"
 #include "layout.h"
 #include "ring.h"
 
@@ -9,14 +10,6 @@
 #include <stdlib.h>
 
 enum { CAPACITY = 1 << 16, LARGEST = CAPACITY / 4, WHY_SIZE = 200 };
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* A file in the folder that RINGBUS_FUZZ_FOLDER names, which must be in memory. */
 const char *file_path(void);
