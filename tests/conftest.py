@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from turns import Agent, fresh_agent
 
 from ringbus import Bus, Ring
+from ringbus.web import create_app
 
 
 @pytest.fixture
@@ -39,3 +42,17 @@ def bus(agent: Agent) -> Iterator[Bus]:
     """The agent's Bus, on the smallest ring, without a persister."""
     with agent.bus(size=64 << 10) as bus:
         yield bus
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    """The web application for the folder in which the agent's state is."""
+    state = tmp_path / "state"
+    state.mkdir(exist_ok=True)
+    return create_app({"RINGBUS_STATE": state, "RINGBUS_TOKEN": None})
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of it, on the same machine."""
+    return app.test_client()

@@ -13,19 +13,13 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from turns import DEADLINE_SECONDS, Agent, command, fresh_agent, ringbus, started, wait_until
+from turns import DEADLINE_SECONDS, Agent, command, ringbus, started, wait_until
 
 from ringbus.cli import cli
 from ringbus.cli.describe import describe
 from ringbus.events import Envelope, Event, Gap, Note, Reset, Stream, TurnEnd, TurnStart
 
 EPOCH = "00000000000000ab"
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with fresh_agent(tmp_path / "state") as agent:
-        yield agent
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, python, shell, started, wait_until
+from turns import DEADLINE_SECONDS, Agent, is_alive, python, shell, started, wait_until
 
 from ringbus.bus import Bus
 from ringbus.errors import RingNotFound, RingUnlinked
@@ -24,12 +24,6 @@ from ringbus.harness import pipe_turn, run_turn
 from ringbus.history import lines_folder
 from ringbus.removal import remove_agent
 from ringbus.ring import Ring
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with fresh_agent(tmp_path / "state") as agent:
-        yield agent
 
 
 @pytest.fixture

@@ -10,17 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, ringbus, started, wait_until
+from turns import DEADLINE_SECONDS, Agent, is_alive, ringbus, started, wait_until
 
 from ringbus.events import Note
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with fresh_agent(tmp_path / "state") as agent:
-        yield agent
 
 
 @pytest.fixture

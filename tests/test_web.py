@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from turns import Agent, fresh_agent
+from turns import Agent
 from webclient import OTHER_EPOCH, notes, store, web_state
 
 from ringbus.events import Note
 from ringbus.web import RingbusWeb, create_app
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    """An agent of this test alone."""
-    with fresh_agent(tmp_path) as fresh:
-        yield fresh
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    """The application for the agent's state folder."""
-    return create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None})
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """A client on the same machine."""
-    return app.test_client()
 
 
 def test_pages_forbid_inline_scripts_and_styles(client: FlaskClient) -> None:

@@ -5,22 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from ringbus.web import create_app
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    """The application for the agent's state folder."""
-    return create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None})
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """A client on the same machine."""
-    return app.test_client()
 
 
 def test_a_foreign_host_is_refused_with_the_remedy(client: FlaskClient) -> None:

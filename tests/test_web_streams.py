@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from turns import Agent, fresh_agent, wait_until
+from turns import Agent, wait_until
 from webclient import EPOCH, OTHER_EPOCH, frames, listen, notes, store, take, texts, web_state
 
 from ringbus.events import Note, Stream, TurnEnd, TurnStart, record_payload
 from ringbus.history import History
 from ringbus.web import create_app, streams
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    """An agent of this test alone."""
-    with fresh_agent(tmp_path) as fresh:
-        yield fresh
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    """The application for the agent's state folder."""
-    return create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None})
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """A client on the same machine."""
-    return app.test_client()
 
 
 def test_events_come_with_their_position_as_id(client: FlaskClient, agent: Agent) -> None:
