@@ -192,6 +192,12 @@ class Child:
         os.close(self._out)
 
 
+def all_free(ring: Ring) -> bool:
+    """No emitter has a block."""
+    stats = ring.stats()
+    return stats.blocks_free == stats.blocks
+
+
 def run_all(functions: Iterable[Callable[[Child], Any]], deadline: float = 60) -> None:
     """Runs them at the same time, each in a process of its own; all must end well."""
     children = [Child(function) for function in functions]

@@ -18,7 +18,7 @@ from ringbus.events import Envelope, Gap, Note, Reset, encode
 from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.persister.agent import AgentPersister, Outcome
-from ringbus.ring import HISTORY_GATE, Ring
+from ringbus.ring import HISTORY_GATE, Ring, unlink
 
 SMALL = 64 << 10
 """Bytes of the smallest ring: it keeps about a thousand short notes."""
@@ -166,6 +166,19 @@ def stored(agent: Agent) -> list[Envelope | Gap]:
             items += page.items
             page = history.read(page.next)
     return items
+
+
+def rest(follow: Follow) -> list[Item]:
+    """All that can be read without waiting."""
+    items: list[Item] = []
+    while more := follow.read(timeout=0):
+        items += more
+    return items
+
+
+def remove(agent: Agent) -> None:
+    """Its ring; the history stays."""
+    unlink(agent.name)
 
 
 def read_until(follow: Follow, enough: Callable[[list[Item]], object]) -> list[Item]:
