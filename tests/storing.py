@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Self
 from turns import Agent, started, wait_until
 
 from ringbus.bus import Bus
+from ringbus.errors import RingUnlinked
 from ringbus.events import Envelope, Gap, Note, Reset, encode
 from ringbus.follow import Follow
 from ringbus.history import History
@@ -198,3 +200,47 @@ def take(follow: Follow, count: int) -> list[Item]:
     items = read_until(follow, lambda items: len(items) >= count)
     assert len(items) == count
     return items
+
+
+class Emitting:
+    """A thread that emits numbered notes until it is stopped, or has emitted so many."""
+
+    def __init__(self, bus: Bus, limit: int | None = None) -> None:
+        self.emitted = 0
+        self.error: RingUnlinked | None = None
+        self._bus = bus
+        self._limit = limit
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            if self._stop.is_set() or number == self._limit:
+                return
+            try:
+                self._bus.emit(Note(str(number)))
+            except RingUnlinked as error:
+                self.error = error
+                return
+            self.emitted = number + 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def wait_for(self, count: int) -> None:
+        """Returns when so many are out."""
+        wait_until(lambda: self.emitted >= count, f"{count} events")
+
+    def join(self) -> None:
+        """Waits until the limit is reached, or the ring is gone."""
+        wait_until(lambda: not self._thread.is_alive(), "the last event")
+
+
+def wait_stored(bus: Bus) -> None:
+    """Returns when all that is in the ring is stored."""
+    assert bus.wait_stored(60)

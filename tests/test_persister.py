@@ -1,19 +1,14 @@
-"""Persisters: everything emitted is stored once, whoever dies, stops or cannot write."""
+"""Persisters: everything emitted is stored once, whoever dies or stops; one stores at a time."""
 
 from __future__ import annotations
 
-import itertools
-import os
-import threading
-from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import apsw
 import pytest
 from storing import (
     SMALL,
+    Emitting,
     Serving,
     check_contiguous,
     emit_notes,
@@ -21,26 +16,23 @@ from storing import (
     has_gate,
     numbers,
     paused,
-    persister_pid,
     persister_process,
     put,
     serving,
     stored,
     texts,
+    wait_stored,
 )
-from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
+from turns import Agent, ringbus, wait_until
 
-from ringbus import persister
-from ringbus.agents import agent_rings
 from ringbus.bus import Bus
-from ringbus.errors import IncompatibleRing, RingUnlinked
-from ringbus.events import Gap, Note
+from ringbus.events import Note
 from ringbus.follow import Follow
-from ringbus.history import History, schema
+from ringbus.history import History
 from ringbus.persister import Persister
 from ringbus.persister import agent as agent_persister
 from ringbus.persister.agent import AgentPersister, Outcome
-from ringbus.ring import HISTORY_GATE, Ring, options, unlink
+from ringbus.ring import HISTORY_GATE, Ring, options
 from ringbus.ring.batch import Batch
 
 
@@ -48,49 +40,6 @@ from ringbus.ring.batch import Batch
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emitters that wait a tenth of a second for a gate, not five."""
     monkeypatch.setitem(options.DEFAULT_LIMITS, "block", 0.1)
-
-
-class Emitting:
-    """A thread that emits numbered notes until it is stopped, or has emitted so many."""
-
-    def __init__(self, bus: Bus, limit: int | None = None) -> None:
-        self.emitted = 0
-        self.error: RingUnlinked | None = None
-        self._bus = bus
-        self._limit = limit
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        for number in itertools.count():
-            if self._stop.is_set() or number == self._limit:
-                return
-            try:
-                self._bus.emit(Note(str(number)))
-            except RingUnlinked as error:
-                self.error = error
-                return
-            self.emitted = number + 1
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def wait_for(self, count: int) -> None:
-        """Returns when so many are out."""
-        wait_until(lambda: self.emitted >= count, f"{count} events")
-
-    def join(self) -> None:
-        """Waits until the limit is reached, or the ring is gone."""
-        wait_until(lambda: not self._thread.is_alive(), "the last event")
-
-
-def wait_stored(bus: Bus) -> None:
-    assert bus.wait_stored(60)
 
 
 # --- storing ------------------------------------------------------------------------------
@@ -303,106 +252,6 @@ def test_ring_is_stored_in_one_database(agent: Agent, bus: Bus) -> None:
         assert history.epochs() == []
 
 
-# --- it cannot store ----------------------------------------------------------------------
-
-
-def check_goes_on_after(
-    agent: Agent,
-    bus: Bus,
-    running: Serving,
-    break_it: Callable[[], object],
-    mend_it: Callable[[], object],
-) -> None:
-    """Emits a whole ring and more while nothing can be stored; what is lost is a gap."""
-    emit_notes(bus, 10)
-    wait_stored(bus)
-    break_it()
-    bus.emit(Note("10"))  # makes it try
-    wait_until(lambda: not has_gate(agent.name), "the persister to give up its gate")
-    emit_notes(bus, 4989, first=11)
-    mend_it()
-    wait_until(lambda: has_gate(agent.name), "the persister to store again")
-    wait_stored(bus)
-    items = stored(agent)
-    check_contiguous(items, end=5000)
-    (gap,) = gaps(items)
-    assert (gap.from_, gap.reason) == (10, "store-unavailable")
-    assert running.outcome is None
-
-
-def test_locked_database_holds_nobody_up(
-    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Somebody who never commits: emitters run on, and later there is a gap of the exact size."""
-    monkeypatch.setattr(schema, "LOCK_SECONDS", 0)
-    with serving(agent) as running:
-        locker = apsw.Connection(str(agent.database))
-        check_goes_on_after(
-            agent,
-            bus,
-            running,
-            lambda: locker.execute("BEGIN IMMEDIATE"),
-            lambda: locker.execute("ROLLBACK"),
-        )
-        locker.close()
-    unable, able = [record.message for record in caplog.records]
-    assert f"cannot store: {agent.database}: database is locked" in unable
-    assert able == f"{agent.name}: storing again"
-
-
-def test_database_that_was_replaced_holds_nobody_up(agent: Agent, bus: Bus) -> None:
-    """A folder in its place, and the file back again."""
-    aside = agent.state / "aside"
-    files = [agent.database.with_name(agent.database.name + end) for end in ("", "-wal", "-shm")]
-
-    def break_it() -> None:
-        aside.mkdir()
-        for path in files:
-            path.rename(aside / path.name)
-        agent.database.mkdir()
-
-    def mend_it() -> None:
-        agent.database.rmdir()
-        for path in files:
-            if (aside / path.name).exists():
-                (aside / path.name).rename(path)
-
-    with serving(agent) as running:
-        check_goes_on_after(agent, bus, running, break_it, mend_it)
-
-
-def test_folder_that_cannot_be_made_is_tried_again(agent: Agent, bus: Bus) -> None:
-    """A file stands where the state folder should be; once it is gone, all is stored."""
-    agent.state.write_text("in the way")
-    emit_notes(bus, 2500)
-    with Serving(AgentPersister(agent.name, agent.database)) as running:
-        wait_until(lambda: running.persister._unable, "the persister to find out")
-        agent.state.unlink()
-        wait_until(lambda: has_gate(agent.name), "the gate of the persister")
-        wait_stored(bus)
-    items = stored(agent)
-    check_contiguous(items, end=2500)
-    assert [gap.reason for gap in gaps(items)] == ["store-unavailable"]
-
-
-def test_one_agents_broken_history_does_not_hold_up_another(agent: Agent, tmp_path: Path) -> None:
-    """Each has a thread of its own."""
-    with fresh_agent(agent.state) as other, agent.bus(), other.bus() as bus:
-        agent.database.mkdir(parents=True)
-        persister = Persister([agent.name, other.name], agent.state)
-        thread = threading.Thread(target=persister.run)
-        thread.start()
-        try:
-            wait_until(lambda: has_gate(other.name), "the other's gate")
-            emit_notes(bus, 10)
-            wait_stored(bus)
-        finally:
-            persister.stop()
-            thread.join()
-        assert numbers(stored(other)) == list(range(10))
-        agent.database.rmdir()
-
-
 # --- automatic ones -----------------------------------------------------------------------
 
 
@@ -427,126 +276,3 @@ def test_automatic_persister_of_a_removed_ring_ends(agent: Agent) -> None:
     """Removed before it came up: it does not wait for another."""
     persister = Persister([agent.name], agent.state, automatic=True)
     assert persister.run() == {agent.name: Outcome.RING_GONE}
-
-
-# --- epochs -------------------------------------------------------------------------------
-
-
-def test_removed_ring_is_stored_to_its_end(agent: Agent, bus: Bus) -> None:
-    """Its epoch gets the clean-end mark, and the next one follows without a gap."""
-    with serving(agent) as running:
-        emit_notes(bus, 100)
-        unlink(agent.name)
-        running.join()
-    assert running.outcome is Outcome.RING_GONE
-    with History.open(agent.database, agent.name) as history:
-        assert history.is_clean(bus.epoch)
-    with agent.bus() as second, serving(agent):
-        emit_notes(second, 10, first=100)
-        wait_stored(second)
-    items = stored(agent)
-    assert gaps(items) == []
-    assert numbers(items) == list(range(110))
-
-
-def test_what_emitters_had_begun_when_the_ring_was_removed_is_stored(
-    agent: Agent, bus: Bus
-) -> None:
-    """Every seq that an emitter got is in the history of an epoch that is marked clean."""
-    with serving(agent) as running:
-        with Emitting(bus) as emitting:
-            emitting.wait_for(1000)
-            unlink(agent.name)
-            emitting.join()
-        assert isinstance(emitting.error, RingUnlinked)
-        running.join()
-    assert len(stored(agent)) >= emitting.emitted
-    check_contiguous(stored(agent))
-
-
-def test_lost_ring_is_a_gap_once(agent: Agent, bus: Bus) -> None:
-    """Its file went while the persister was dead: nobody knows what it still held."""
-    with persister_process(agent) as process:
-        emit_notes(bus, 10)
-        wait_stored(bus)
-        process.kill()
-    emit_notes(bus, 5, first=10)
-    Path(f"/dev/shm/ringbus.{agent.name}").unlink()
-    for number in (100, 200):
-        with agent.bus() as second, serving(agent):
-            emit_notes(second, 1, first=number)
-            wait_stored(second)
-            epoch = second.epoch
-    items = stored(agent)
-    assert gaps(items) == [Gap(bus.epoch, 10, None, None, "ring-lost")]
-    assert numbers(items) == [*range(10), 100, 200]
-    assert epoch != bus.epoch
-
-
-def test_persister_serves_a_ring_that_is_made_again(agent: Agent) -> None:
-    """The same process goes on with the next epoch."""
-    with agent.persisted():
-        for number in range(3):
-            with agent.bus() as bus:
-                bus.emit(Note(str(number)))
-                wait_until(lambda: has_gate(agent.name), "the gate of the persister")
-                wait_stored(bus)
-            unlink(agent.name)
-    assert numbers(stored(agent)) == [0, 1, 2]
-    assert gaps(stored(agent)) == []
-
-
-# --- rings --------------------------------------------------------------------------------
-
-
-def test_persister_of_all_serves_agents_that_appear_later(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And leaves bare rings alone."""
-    bare = f"{agent.name}-bare"
-
-    def ours(besides: Collection[str]) -> list[str]:
-        """Other agents of this machine have persisters of their own."""
-        return [name for name in agent_rings(besides) if name.startswith(agent.name)]
-
-    monkeypatch.setattr(persister, "agent_rings", ours)
-    everybody = Persister(None, agent.state)
-    thread = threading.Thread(target=everybody.run)
-    thread.start()
-    try:
-        with Ring.create(bare, size=SMALL) as ring, agent.bus() as bus:
-            put(ring, "not for a history")
-            wait_until(lambda: has_gate(agent.name), "the gate of the persister")
-            emit_notes(bus, 3)
-            wait_stored(bus)
-            assert not has_gate(bare)
-    finally:
-        everybody.stop()
-        thread.join()
-        unlink(bare)
-    assert numbers(stored(agent)) == [0, 1, 2]
-    assert not (agent.state / f"{bare}.sqlite").exists()
-
-
-def test_persister_of_a_file_that_is_no_ring_refuses(agent: Agent) -> None:
-    """The command says what is wrong, and nothing is stored."""
-    path = Path(f"/dev/shm/ringbus.{agent.name}")
-    path.write_bytes(os.urandom(SMALL))
-    try:
-        with pytest.raises(IncompatibleRing, match=agent.name):
-            Persister([agent.name], agent.state).run()
-        refused = ringbus("persist", *agent.place)
-        assert refused.returncode == 1
-        assert "cannot be used as a ring" in refused.stderr.decode()
-        assert "Traceback" not in refused.stderr.decode()
-    finally:
-        path.unlink()
-
-
-def test_gate_names_the_process_that_serves(agent: Agent, bus: Bus) -> None:
-    """As `ringbus stats` shows it."""
-    with persister_process(agent) as process:
-        assert persister_pid(agent.name) == process.pid
-        assert is_alive(process.pid)
-        with Ring.open(agent.name, observer=True) as ring:
-            assert [gate.name for gate in ring.gates()] == [HISTORY_GATE]

@@ -1,4 +1,4 @@
-"""Storing while things fail: killed at each step of a batch, damaged, deleted and full disks."""
+"""Storing while things fail: killed at each step, damaged, locked and deleted files, full disks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import apsw
 import pytest
 from missing import go_without
 from storing import (
+    Serving,
     check_contiguous,
     emit_notes,
     gaps,
@@ -24,12 +27,16 @@ from storing import (
     put,
     serving,
     stored,
+    wait_stored,
 )
-from turns import Agent, python, wait_until
+from turns import Agent, fresh_agent, python, wait_until
 
 from ringbus.bus import Bus
 from ringbus.errors import BackPressure
-from ringbus.history import History
+from ringbus.events import Note
+from ringbus.history import History, schema
+from ringbus.persister import Persister
+from ringbus.persister.agent import AgentPersister
 from ringbus.ring import Ring
 
 DIES = """
@@ -242,3 +249,103 @@ def test_full_disk_holds_nobody_up(agent: Agent, bus: Bus, tmp_path: Path) -> No
         assert [gap.reason for gap in gaps(items)] == ["store-unavailable"]
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+# --- it cannot store ----------------------------------------------------------------------
+
+
+def check_goes_on_after(
+    agent: Agent,
+    bus: Bus,
+    running: Serving,
+    break_it: Callable[[], object],
+    mend_it: Callable[[], object],
+) -> None:
+    """Emits a whole ring and more while nothing can be stored; what is lost is a gap."""
+    emit_notes(bus, 10)
+    wait_stored(bus)
+    break_it()
+    bus.emit(Note("10"))  # makes it try
+    wait_until(lambda: not has_gate(agent.name), "the persister to give up its gate")
+    emit_notes(bus, 4989, first=11)
+    mend_it()
+    wait_until(lambda: has_gate(agent.name), "the persister to store again")
+    wait_stored(bus)
+    items = stored(agent)
+    check_contiguous(items, end=5000)
+    (gap,) = gaps(items)
+    assert (gap.from_, gap.reason) == (10, "store-unavailable")
+    assert running.outcome is None
+
+
+def test_locked_database_holds_nobody_up(
+    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody who never commits: emitters run on, and later there is a gap of the exact size."""
+    monkeypatch.setattr(schema, "LOCK_SECONDS", 0)
+    with serving(agent) as running:
+        locker = apsw.Connection(str(agent.database))
+        check_goes_on_after(
+            agent,
+            bus,
+            running,
+            lambda: locker.execute("BEGIN IMMEDIATE"),
+            lambda: locker.execute("ROLLBACK"),
+        )
+        locker.close()
+    unable, able = [record.message for record in caplog.records]
+    assert f"cannot store: {agent.database}: database is locked" in unable
+    assert able == f"{agent.name}: storing again"
+
+
+def test_database_that_was_replaced_holds_nobody_up(agent: Agent, bus: Bus) -> None:
+    """A folder in its place, and the file back again."""
+    aside = agent.state / "aside"
+    files = [agent.database.with_name(agent.database.name + end) for end in ("", "-wal", "-shm")]
+
+    def break_it() -> None:
+        aside.mkdir()
+        for path in files:
+            path.rename(aside / path.name)
+        agent.database.mkdir()
+
+    def mend_it() -> None:
+        agent.database.rmdir()
+        for path in files:
+            if (aside / path.name).exists():
+                (aside / path.name).rename(path)
+
+    with serving(agent) as running:
+        check_goes_on_after(agent, bus, running, break_it, mend_it)
+
+
+def test_folder_that_cannot_be_made_is_tried_again(agent: Agent, bus: Bus) -> None:
+    """A file stands where the state folder should be; once it is gone, all is stored."""
+    agent.state.write_text("in the way")
+    emit_notes(bus, 2500)
+    with Serving(AgentPersister(agent.name, agent.database)) as running:
+        wait_until(lambda: running.persister._unable, "the persister to find out")
+        agent.state.unlink()
+        wait_until(lambda: has_gate(agent.name), "the gate of the persister")
+        wait_stored(bus)
+    items = stored(agent)
+    check_contiguous(items, end=2500)
+    assert [gap.reason for gap in gaps(items)] == ["store-unavailable"]
+
+
+def test_one_agents_broken_history_does_not_hold_up_another(agent: Agent, tmp_path: Path) -> None:
+    """Each has a thread of its own."""
+    with fresh_agent(agent.state) as other, agent.bus(), other.bus() as bus:
+        agent.database.mkdir(parents=True)
+        persister = Persister([agent.name, other.name], agent.state)
+        thread = threading.Thread(target=persister.run)
+        thread.start()
+        try:
+            wait_until(lambda: has_gate(other.name), "the other's gate")
+            emit_notes(bus, 10)
+            wait_stored(bus)
+        finally:
+            persister.stop()
+            thread.join()
+        assert numbers(stored(other)) == list(range(10))
+        agent.database.rmdir()
