@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from turns import Agent, fresh_agent
 
 from ringbus import Bus, Ring
 from ringbus.web import create_app
+
+# Under nohup it would be ignored by the programs that tests start, too, and some of those test it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
