@@ -15,8 +15,9 @@ from turns import Agent, fresh_agent
 from ringbus import Bus, Ring
 from ringbus.web import create_app
 
-# Under nohup it would be ignored by the programs that tests start, too, and some of those test it.
+# Started in the background, or under nohup, tests would pass ignored signals on to what they start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
