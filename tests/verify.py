@@ -3,7 +3,7 @@
     python tests/verify.py [--level ci|full|deep] [--only NAME ...]
 
 `full` is `make verify` and ends within half an hour on two processors, `ci` is the part that is run
-on every change, about ten minutes, and `deep` is `make verify DEEP=1`, some hours. Each check is a
+on every change, about five minutes, and `deep` is `make verify DEEP=1`, some hours. Each check is a
 program of its own, whose README says what it shows and what not. It takes the same `--level`; the
 last line that it prints is its verdict: so many cases, so many failures, and what was tried.
 Exit status 1 if anything failed, or could not be run.
