@@ -192,7 +192,7 @@ DEFECTS = [
         "        return -errno;\n    }\n",
         "byte_lock(F_RDLCK, byte);\n",
         TRIALS[7],
-        400,
+        8000,  # ends when one of many stops has met a prober that holds the lock
         also=(
             (
                 "lane.c",
