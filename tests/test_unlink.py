@@ -65,7 +65,7 @@ def emit(ring: Ring, child: Child) -> None:
 
 
 def emit_many(ring: Ring, child: Child) -> None:
-    ring.emit(b"x" * 16)
+    ring.emit(payload(1, 0, 300))
     child.say("busy")
     while True:
         ring.emit_many([payload(1, number, 300) for number in range(50)])
