@@ -1,12 +1,13 @@
 #include "batch.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { IDLE_BYTES = 256 << 10 /* an empty batch keeps no more memory than that */ };
+enum { LEAST_ROOM = 64, IDLE_BYTES = 16 << 10 /* an empty batch keeps no more than that */ };
 
 struct rb_batch {
     rb_batch_content content;
@@ -154,7 +155,7 @@ static bool is_utf8(const uint8_t *text, size_t length) {
 /* Filling. */
 
 static int grow(void **memory, size_t *room, size_t needed, size_t unit) {
-    size_t wanted = *room < 1024 ? 1024 : *room;
+    size_t wanted = *room < LEAST_ROOM ? LEAST_ROOM : *room;
     while (wanted < needed) {
         wanted *= 2;
     }
@@ -226,7 +227,7 @@ int rb_batch_fill(rb_batch *batch, rb_subscriber *subscriber, size_t most_record
     if (batch->content.count > 0 || batch->content.missed > 0) {
         return RB_OK; /* whatever ended it, the next fill meets it again */
     }
-    if (batch->payload_room > IDLE_BYTES) {
+    if (batch->payload_room + batch->entry_room * sizeof *batch->entries > IDLE_BYTES) {
         free_memory(batch);
     }
     return status;
@@ -235,4 +236,11 @@ int rb_batch_fill(rb_batch *batch, rb_subscriber *subscriber, size_t most_record
 int rb_batch_get(const rb_batch *batch, rb_batch_content *content) {
     *content = batch->content;
     return RB_OK;
+}
+
+void rb_return_large_blocks(void) {
+#ifdef M_MMAP_THRESHOLD
+    /* glibc's own value; but set, it no longer grows with the blocks that were freed. */
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
 }

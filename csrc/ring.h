@@ -225,7 +225,8 @@ int rb_subscriber_copy(rb_subscriber *subscriber, const rb_record *record, void 
                        uint64_t *missed);
 /* Sleeps until the record at the cursor is there, at most `limit_ns`; may return early. */
 int rb_subscriber_park(rb_subscriber *subscriber, uint64_t limit_ns);
-/* The same over as many slices as it takes: for who has nothing else to look at meanwhile. */
+/* The same over as many slices as it takes, long ones after the first: for who has nothing else to
+ * look at meanwhile, and is told by others of a ring that was removed. */
 int rb_subscriber_wait(rb_subscriber *subscriber, uint64_t limit_ns);
 /* Tells emitters that this gate still wants `seq` and all after it. */
 int rb_subscriber_advance(rb_subscriber *subscriber, uint64_t seq);
@@ -243,6 +244,9 @@ void rb_batch_free(rb_batch *batch);
 int rb_batch_fill(rb_batch *batch, rb_subscriber *subscriber, size_t most_records,
                   size_t most_bytes);
 int rb_batch_get(const rb_batch *batch, rb_batch_content *content);
+/* From now on large blocks of this process's memory, batches and the caches of SQLite among them,
+ * go back to the kernel when they are freed. */
+void rb_return_large_blocks(void);
 
 /* Whether the module was built with the SQL table of table.c. */
 int rb_has_table(void);

@@ -173,15 +173,18 @@ int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *record, void *payl
     return copy_and_leave(s, rb_handle_try_enter(&s->handle), record, payload, missed);
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
 static uint32_t announce(struct rb_segment *segment, uint64_t *limit_ns) {
     uint32_t *word = &segment->hot->sleep;
     uint32_t value = segment->is_read_only ? rb_park_unannounced(word) : rb_park_announce(word);
-    uint64_t slice_ns = (value & 1) == 0 ? RB_UNANNOUNCED_SLICE_NS : RB_SLICE_NS;
-    *limit_ns = *limit_ns < slice_ns ? *limit_ns : slice_ns;
+    if ((value & 1) == 0) {
+        *limit_ns = min_u64(*limit_ns, RB_UNANNOUNCED_SLICE_NS);
+    }
     return value;
 }
 
-int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
+static int park(rb_subscriber *s, uint64_t limit_ns) {
     struct rb_segment *segment = &s->handle.segment;
     int status = rb_handle_sleep(&s->handle);
     if (status != RB_OK) {
@@ -203,13 +206,18 @@ int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
     return rb_handle_rise(&s->handle, status);
 }
 
+int rb_subscriber_park(rb_subscriber *s, uint64_t limit_ns) {
+    return park(s, min_u64(limit_ns, RB_SLICE_NS));
+}
+
 int rb_subscriber_wait(rb_subscriber *s, uint64_t limit_ns) {
     const uint64_t since_ns = rb_monotonic_ns();
-    uint64_t passed_ns = 0;
+    uint64_t passed_ns = 0, slice_ns = RB_SLICE_NS;
     int status;
     do {
-        status = rb_subscriber_park(s, limit_ns - passed_ns);
+        status = park(s, min_u64(limit_ns - passed_ns, slice_ns));
         passed_ns = rb_monotonic_ns() - since_ns;
+        slice_ns = RB_LONG_SLICE_NS;
     } while (status == RB_TIMED_OUT && passed_ns < limit_ns);
     return status;
 }

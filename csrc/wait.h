@@ -8,6 +8,9 @@
  * a sleeper to the end of its slice, and an idle subscriber shall cost nothing. */
 #define RB_SLICE_NS UINT64_C(500000000)
 
+/* The same for who serves many rings at once, of which most are calm for minutes. */
+#define RB_LONG_SLICE_NS UINT64_C(8000000000)
+
 /* Longest sleep of one that nobody will wake, because it may not announce itself. */
 #define RB_UNANNOUNCED_SLICE_NS UINT64_C(20000000)
 

@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import posix_ipc
@@ -285,6 +286,11 @@ def unlink(name: str) -> None:
         raise error(lib.RB_NOT_FOUND, name) from None
     except posix_ipc.PermissionsError:
         raise errors.NotPermitted(_access.may_not_remove(name, file_of(name))) from None
+
+
+def folder_changed_ns() -> int:
+    """When a ring last came or went; two changes in one tick of the kernel's clock are one."""
+    return Path(FOLDER).stat().st_mtime_ns
 
 
 def list_files() -> list[str]:

@@ -16,7 +16,7 @@ from ringbus.bus import Bus
 from ringbus.events import Note, encode
 from ringbus.history import History
 from ringbus.persister import checkpoints
-from ringbus.persister.checkpoints import Checkpointer
+from ringbus.persister.checkpoints import Checkpointer, Log
 
 A = "00000000000000aa"
 
@@ -60,10 +60,10 @@ def test_commits_leave_checkpoints_to_others(history: History) -> None:
 def test_small_log_is_left_alone_under_load(history: History, tmp_path: Path) -> None:
     """And is applied when it is calm."""
     append(history, 0)
-    checkpointer = Checkpointer()
-    checkpointer.look(history, is_calm=False)
+    log = Log(history)
+    log.look(is_calm=False)
     assert rows_without_log(history.path, tmp_path) == 0
-    checkpointer.look(history, is_calm=True)
+    log.look(is_calm=True)
     wait_until(lambda: rows_without_log(history.path, tmp_path) == 100, "the checkpoint")
 
 
@@ -73,7 +73,7 @@ def test_long_log_is_begun_anew(history: History, monkeypatch: pytest.MonkeyPatc
     append(history, 0, 2000)
     length = history.log_bytes
     assert length > 1 << 20
-    Checkpointer().look(history, is_calm=False)
+    Log(history).look(is_calm=False)
     append(history, 2000, 1)
     assert history.log_bytes < length
 
@@ -89,12 +89,12 @@ def test_reader_keeps_the_log_but_holds_nobody_up(
         assert reader.execute("SELECT count(*) FROM events").get == 2000
         append(history, 2000, 1)
         length = history.log_bytes
-        Checkpointer().look(history, is_calm=False)
+        Log(history).look(is_calm=False)
         append(history, 2001, 1)
         assert history.log_bytes > length
         assert reader.execute("SELECT count(*) FROM events").get == 2000
         reader.execute("COMMIT")
-    Checkpointer().look(history, is_calm=False)
+    Log(history).look(is_calm=False)
     append(history, 2002, 1)
     assert history.log_bytes < length
 
@@ -105,11 +105,10 @@ def test_history_that_is_gone_ends_no_thread(history: History, tmp_path: Path) -
     with History.open(tmp_path / "other.sqlite", "other", write=True) as other:
         other.begin_epoch(A)
         append(other, 0)
-    other.log_bytes = 1
     other.path.unlink()
     append(history, 0)
-    checkpointer.look(other, is_calm=True)
-    checkpointer.look(history, is_calm=True)
+    Log(other, checkpointer).look(is_calm=True)
+    Log(history, checkpointer).look(is_calm=True)
     wait_until(lambda: rows_without_log(history.path, tmp_path) == 100, "the checkpoint")
 
 
@@ -120,3 +119,27 @@ def test_calm_events_reach_the_database_file(agent: Agent, bus: Bus, tmp_path: P
         assert bus.wait_stored(60)
         wait_until(lambda: rows_without_log(agent.database, tmp_path) == 10, "the checkpoint")
     assert numbers(stored(agent)) == list(range(10))
+
+
+class Asked(Checkpointer):
+    """Counts what is asked of it, and does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: list[Path] = []
+
+    def ask(self, path: Path) -> None:
+        self.paths.append(path)
+
+
+def test_long_log_is_applied_for_what_is_new_in_it(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again after every commit: each costs flushes of the disk."""
+    monkeypatch.setattr(checkpoints, "LARGE_LOG", 1 << 20)
+    asked = Asked()
+    log = Log(history, asked)
+    for first in range(0, 2000, 100):
+        append(history, first)
+        log.look(is_calm=False)
+    assert 1 <= len(asked.paths) <= history.log_bytes >> 20

@@ -23,7 +23,7 @@ LONGEST_FILE = 400  # lines
 # as one; its modules may import each other, but not in a circle.
 LEVELS = (
     # 0: nothing of ours
-    ("_access", "_build", "_closing", "_console", "_signals", "errors", "settings"),
+    ("_access", "_build", "_closing", "_console", "_open_files", "_signals", "errors", "settings"),
     # 1: events and how they are written
     ("events",),
     ("sse",),

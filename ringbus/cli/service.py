@@ -7,6 +7,7 @@ import click
 
 from ringbus import settings
 from ringbus._console import warn
+from ringbus._open_files import raise_limit
 from ringbus.cli.options import (
     agents_option,
     allow_host_option,
@@ -112,6 +113,7 @@ def persist(
         ignore_events_db()
     with usage_errors():
         settings.retention()
+    raise_limit()  # five files an agent
     persister = Persister(
         agents or None, state_folder(state), database=database, wait=wait, automatic=automatic
     )

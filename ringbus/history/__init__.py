@@ -182,6 +182,11 @@ class History(Closing):
             schema.wait_for_locks(self._db)
 
     @_checked
+    def rest(self) -> None:
+        """Give back the memory that only a busy writer needs; the next call takes it again."""
+        self._db.pragma("shrink_memory")
+
+    @_checked
     def sweep(self, retention: Retention, now_ns: int, budget_rows: int = 10_000) -> int:
         """Delete rows that exceed `retention`, the oldest first, with the files of their lines.
 

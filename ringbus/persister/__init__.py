@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
+from ringbus._native import folder_changed_ns, lib
 from ringbus.agents import agent_rings, database_of, is_read_only
 from ringbus.errors import RingbusError
 from ringbus.persister.agent import LINGER, AgentPersister, Outcome
@@ -19,7 +21,8 @@ from ringbus.ring import list_rings
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.2  # seconds between looks for agents that appeared
+LOOK_EVERY = 0.2  # seconds between looks whether rings came or went
+LOOK_THROUGH_EVERY = 2.0  # seconds: a ring that is there may have become an agent's
 STOP_EVERY = 0.1  # seconds between the calls that stop them
 
 
@@ -50,8 +53,11 @@ class Persister:
         self._linger = linger
         self._is_stopping = False
         self._running: dict[str, tuple[threading.Thread, AgentPersister]] = {}
+        self._just_ended: SimpleQueue[str] = SimpleQueue()
         self._ended: dict[str, Outcome] = {}
         self._refused: dict[str, Exception] = {}
+        self._changed_ns = 0  # state of the rings' folder when it was last looked through
+        self._look_through_at = float("-inf")
 
     def stop(self) -> None:
         """Makes `run()` store what is there and return; safe in a signal handler."""
@@ -63,11 +69,13 @@ class Persister:
         `on_taken` is told of an agent that another persister serves. Raises `RingbusError` if no
         named agent can be served and one of their rings is why.
         """
+        lib.rb_return_large_blocks()  # hundreds of agents: what one needed, another needs next
         while not self._is_stopping:
             self._collect_ended(on_taken)
             if self._is_done():
                 break
-            self._start_new()
+            if self._is_due():
+                self._start_new()
             time.sleep(LOOK_EVERY)
         self._stop_all()
         self._collect_ended(on_taken)
@@ -93,6 +101,18 @@ class Persister:
         return all(
             agent in self._refused or self._ended.get(agent) in final for agent in self._agents
         )
+
+    def _is_due(self) -> bool:
+        """Whether to look through all rings: as a rule there is nothing new, and many of them."""
+        changed_ns, now = folder_changed_ns(), time.monotonic()
+        if changed_ns != self._changed_ns:
+            for _, persister in self._running.values():
+                persister.look()
+        elif now < self._look_through_at:
+            return False
+        self._changed_ns = changed_ns
+        self._look_through_at = now + LOOK_THROUGH_EVERY
+        return True
 
     def _start_new(self) -> None:
         wanted = agent_rings(self._running) if self._agents is None else self._agents
@@ -130,11 +150,14 @@ class Persister:
             if str(error) != str(self._refused.get(agent)):
                 log.warning("%s: cannot be served: %s", agent, error)
             self._refused[agent] = error
+        finally:
+            self._just_ended.put(agent)
 
     def _collect_ended(self, on_taken: Callable[[str], None] | None) -> None:
-        for agent, (thread, _) in list(self._running.items()):
-            if not thread.is_alive():
-                thread.join()
-                del self._running[agent]
-                if on_taken is not None and self._ended.get(agent) is Outcome.TAKEN:
-                    on_taken(agent)
+        while not self._just_ended.empty():
+            agent = self._just_ended.get()
+            thread, _ = self._running.pop(agent)
+            thread.join()
+            self._look_through_at = float("-inf")  # there may be a ring of this name again
+            if on_taken is not None and self._ended.get(agent) is Outcome.TAKEN:
+                on_taken(agent)

@@ -32,7 +32,7 @@ from ringbus.errors import (
 from ringbus.events import Gap
 from ringbus.history import History
 from ringbus.persister.aside import is_damaged, put_aside
-from ringbus.persister.checkpoints import CHECKPOINTER
+from ringbus.persister.checkpoints import Log
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
 from ringbus.ring.batch import Batch
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 SUCCESSOR_GATE = "history-successor"
 SLICE = 0.5  # seconds without events until a ring is calm
-CALM_SLICE = 5.0  # seconds of one sleep at a calm ring
+CALM_SLICE = 60.0  # seconds of one sleep at a calm ring
 CALM = 0.01  # seconds between small batches: one commit for what came meanwhile
 CALM_PART = 8  # a batch that was more than this part of the ring is not a small one
 SETTLE = 0.05  # seconds in which emitters have seen that their ring was removed
@@ -86,6 +86,7 @@ class AgentPersister:
         self._automatic = automatic
         self._wait = wait
         self._linger = linger
+        self._calm_slice = min(CALM_SLICE, linger) if automatic else CALM_SLICE
         self._stop = threading.Event()
         self._lock = WriterLock(database)
         self._needed = time.monotonic()  # when somebody was last attached
@@ -97,9 +98,18 @@ class AgentPersister:
     def stop(self) -> None:
         """Makes `run()` store what is there now and return, within seconds; again is fine."""
         self._stop.set()
-        if self._ring is not None:
-            with suppress(RingbusError):  # closed or removed: it has ended
-                self._ring.change_flags()  # which wakes it
+        self._wake()
+
+    def look(self) -> None:
+        """Makes `run()` see at once that its ring was removed, if it was."""
+        with suppress(RingbusError):  # closed: it has ended
+            if self._ring is not None and not self._ring.is_linked():
+                self._wake()
+
+    def _wake(self) -> None:
+        with suppress(RingbusError):
+            if self._ring is not None:
+                self._ring.change_flags()
 
     def run(self) -> Outcome:
         """Blocks until `stop()`, or until there is nothing left to do.
@@ -223,7 +233,7 @@ class AgentPersister:
 
     def _store_all(self, ring: Ring, history: History, gate: Subscriber) -> Outcome:
         self._note_missed_before(ring, history, gate)
-        batch = Batch()
+        batch, wal = Batch(), Log(history)
         patience = SLICE
         end: int | None = None  # where to stop
         while True:
@@ -235,8 +245,10 @@ class AgentPersister:
                 self._store_rest(ring, history, gate, batch)
                 return Outcome.RING_GONE
             self._store(ring, history, gate, batch)
-            patience = SLICE if batch else CALM_SLICE
-            CHECKPOINTER.look(history, is_calm=not batch)
+            if not batch:
+                history.rest()
+            patience = SLICE if batch else self._calm_slice
+            wal.look(is_calm=not batch)
             if end is not None and gate.cursor >= end:
                 return Outcome.STOPPED
             outcome = self._must_leave(ring, busy=bool(batch))

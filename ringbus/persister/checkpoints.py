@@ -21,7 +21,7 @@ from ringbus.history import History
 
 log = logging.getLogger(__name__)
 
-LARGE_LOG = 8 << 20  # bytes after which a checkpoint is worth its flushes
+LARGE_LOG = 8 << 20  # new bytes that are worth a checkpoint's flushes
 LOG_CAP = 64 << 20
 
 
@@ -30,20 +30,16 @@ class Checkpointer:
 
     def __init__(self) -> None:
         self._wanted: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._waiting: set[Path] = set()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def look(self, history: History, *, is_calm: bool) -> None:
-        """Called by the writer after a batch, and when there is nothing to store.
-
-        What is calm is flushed whatever its size, so that a power cut does not cost it.
-        """
-        if history.log_bytes > LOG_CAP:
-            history.restart_log()
-        elif history.log_bytes > (0 if is_calm else LARGE_LOG):
-            history.log_bytes = 0  # until the next commit tells how long it is then
-            self._start()
-            self._wanted.put(history.path)
+    def ask(self, path: Path) -> None:
+        """Returns at once; who asks again before it was done asks for the same."""
+        self._start()
+        if path not in self._waiting:
+            self._waiting.add(path)
+            self._wanted.put(path)
 
     def _start(self) -> None:
         with self._starting:
@@ -55,6 +51,7 @@ class Checkpointer:
     def _serve(self) -> None:
         while True:
             path = self._wanted.get()
+            self._waiting.discard(path)
             try:
                 checkpoint(path)
             except apsw.Error as error:  # the writer meets whatever it is, too, and acts on it
@@ -69,3 +66,27 @@ def checkpoint(path: Path) -> None:
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
         db.pragma("journal_mode")  # a connection that has read nothing knows of no log
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+
+class Log:
+    """The write-ahead log of a history, as its writer looks after it."""
+
+    def __init__(self, history: History, checkpointer: Checkpointer = CHECKPOINTER) -> None:
+        self._history = history
+        self._checkpointer = checkpointer
+        self._asked_at = 0  # length of the log when a checkpoint was asked for last
+
+    def look(self, *, is_calm: bool) -> None:
+        """Called after a batch, and when there is nothing to store.
+
+        What is calm is flushed whatever its size, so that a power cut does not cost it.
+        """
+        length = self._history.log_bytes
+        if length < self._asked_at:  # it has begun anew
+            self._asked_at = 0
+        if length > LOG_CAP:
+            self._history.restart_log()
+            self._asked_at = 0
+        elif length - self._asked_at > (0 if is_calm else LARGE_LOG):
+            self._asked_at = length
+            self._checkpointer.ask(self._history.path)

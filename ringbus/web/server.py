@@ -11,7 +11,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import resource
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
+from ringbus._open_files import raise_limit
 from ringbus.errors import RingbusError
 from ringbus.web import create_app
 from ringbus.web.streams import DEFAULT_MAX_STREAMS, Streams
@@ -35,7 +35,6 @@ KILL_SECONDS = 3
 SPARE_THREADS = 24
 KEPT_ALIVE = 256
 BACKLOG = 1_024
-OPEN_FILES = 65_536
 
 
 def serve(  # noqa: PLR0917  a call names them all
@@ -62,7 +61,7 @@ def serve(  # noqa: PLR0917  a call names them all
             "show, or listen on 127.0.0.1"
         )
     state.mkdir(parents=True, exist_ok=True)
-    _raise_file_limit()
+    raise_limit()  # each stream holds a connection, a ring and a database: three to five files
     config = {
         "RINGBUS_STATE": state,
         "RINGBUS_ALLOW_HOSTS": tuple(allow_hosts),
@@ -171,11 +170,3 @@ def _address(listener: socket.socket, token: str | None) -> str:
     shown = f"[{name}]" if ":" in name else name
     url = f"http://{shown}:{port}/"
     return f"{url}login?token={quote(token)}" if token else url
-
-
-def _raise_file_limit() -> None:
-    # Each stream holds a connection, a ring and a database: three to five open files.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
