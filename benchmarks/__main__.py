@@ -15,9 +15,14 @@ from benchmarks.output import Outcome, Printer, as_json, warn
 NAMES = (
     "emit_alone",
     "emit_beside_busy_thread",
+    "emit_beside_persister",
+    "emit_that_is_stored",
     "one_to_one_throughput",
     "persister_throughput",
+    "persister_latency",
+    "sweep_pause",
     "idle_cost",
+    "idle_agents",
 )
 
 

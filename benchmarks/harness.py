@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -84,11 +85,11 @@ class Scenario:
 
 
 def round_robin(
-    contenders: Mapping[str, Callable[[], T]], rounds: int, *, warm_ups: int = 1
-) -> dict[str, list[T]]:
+    contenders: Mapping[K, Callable[[], T]], rounds: int, *, warm_ups: int = 1
+) -> dict[K, list[T]]:
     """Runs each contender once a round, each round in another order; what they returned."""
     names = list(contenders)
-    results: dict[str, list[T]] = {name: [] for name in names}
+    results: dict[K, list[T]] = {name: [] for name in names}
     for number in range(-warm_ups, rounds):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:

@@ -9,7 +9,6 @@ goes the whole way, so what was idle is known to have been alive.
 from __future__ import annotations
 
 import http.client
-import os
 import select
 import signal
 import subprocess
@@ -52,7 +51,6 @@ def run(options: Options) -> Result:
     return Result(
         [Figure(name, "processor", "% of a core", [each[name] for each in used]) for name in names],
         parameters={"seconds_a_round": seconds, "pages": 1, "agents": 1},
-        notes=[f"The kernel counts in steps that are {_step(seconds):.2g} % of a core here."],
     )
 
 
@@ -136,10 +134,6 @@ def _measure(root: int, page: Page, seconds: float) -> dict[str, float]:
     for pid, command in before.items():
         percent[_name(command)] += (cpu_seconds([pid]) - used[pid]) / passed * 100
     return {ALL: sum(percent.values())} | percent
-
-
-def _step(seconds: float) -> float:
-    return 100 / os.sysconf("SC_CLK_TCK") / seconds
 
 
 def _name(command: str) -> str:

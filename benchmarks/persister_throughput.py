@@ -3,80 +3,113 @@
     ring, full of events --> [persister] --> history          on disk, and on tmpfs
 
 The clock runs from the order to begin until the persister has moved its gate past the last event,
-which it does when that is committed. Beside it: the same rows, from memory, by `executemany()`.
+which it does when that is committed. Beside it: the same rows, from memory, by `executemany()` and
+by a loop in C.
 """
 
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic_ns
 
-from benchmarks.baselines.apsw_executemany import ROWS_A_TRANSACTION, Row, insert_rows
-from benchmarks.environment import filesystem
+import apsw
+
+from benchmarks.baselines import apsw_executemany, bind_step
+from benchmarks.baselines.apsw_executemany import ROWS_A_TRANSACTION, Row
 from benchmarks.harness import (
     Figure,
     Options,
     Result,
     Scenario,
+    Target,
     pinned,
     require,
     round_robin,
 )
-from benchmarks.processes import Child, cpu_seconds, wait_until
+from benchmarks.processes import Child, cpu_seconds, private_bytes
 from benchmarks.rings import RECORD_BYTES, fresh_ring
-from ringbus.events import KINDS, Envelope, Gap, Note, encode
+from benchmarks.storing import KIND, event, fits, folders, persist, wait_stored
+from ringbus.events import Envelope, Gap
 from ringbus.history import History
-from ringbus.persister.agent import AgentPersister
-from ringbus.ring import HISTORY_GATE, Ring
+from ringbus.ring import Ring
 
 PERSISTER = "persister"
-BASELINE = "apsw executemany"
-TMPFS = Path("/dev/shm")
-CELL_BYTES = 64
-CELLS = 5  # that an event of RECORD_BYTES takes with its header
+EXECUTEMANY = "apsw executemany"
+BIND_STEP = "bind and step in C"
+RATIO = 1.8
+MOST_MIB = 60
+
+Prepare = Callable[[Sequence[Row]], Callable[[Path], apsw.Connection]]
 
 
 @dataclass(frozen=True)
 class Stored:
     rate: float  # rows/s
     cpu_us: float  # of processor time for a row
+    mib: float  # of private memory when all was stored
 
 
 def run(options: Options) -> Result:
-    size = options.pick(32 << 20, 2 << 20)
-    count = size // (CELLS * CELL_BYTES) * 9 // 10  # the ring keeps them all
-    measured: dict[str, Callable[[], Stored]] = {}
-    for kind, folder in _folders().items():
-        for name, store in ((PERSISTER, _by_persister), (BASELINE, _by_executemany)):
-            measured[f"{name}, {kind}"] = _measure(folder, store, size, count)
+    size = options.pick(128 << 20, 2 << 20)
+    contenders: dict[str, Callable[[Ring, Path, int], Stored]] = {
+        PERSISTER: _by_persister,
+        EXECUTEMANY: _by(apsw_executemany.prepare),
+        BIND_STEP: _by(bind_step.prepare),
+    }
+    measured = {
+        (name, place): _measure(folder, store, size, fits(size))
+        for place, folder in folders().items()
+        for name, store in contenders.items()
+    }
     with pinned(0):
         stored = round_robin(measured, options.pick(5, 1), warm_ups=0)
-    figures = []
-    for name, of in stored.items():
-        figures.append(Figure(name, "stored", "rows/s", [each.rate for each in of]))
-        figures.append(Figure(name, "processor", "us/row", [each.cpu_us for each in of]))
     return Result(
-        figures,
+        [figure for (name, place), of in stored.items() for figure in _figures(name, place, of)],
+        _targets(stored),
         parameters={
             "payload_bytes": RECORD_BYTES,
-            "rows_a_round": count,
-            "rows_a_transaction_of_executemany": ROWS_A_TRANSACTION,
+            "rows_a_round": fits(size),
+            "rows_a_transaction_of_the_others": ROWS_A_TRANSACTION,
         },
-        notes=["Every row was read back and compared, with the clock stopped."],
+        notes=[
+            "Every row was read back and compared, with the clock stopped.",
+            "Only the persister reads a ring; the others have their rows in memory.",
+        ],
     )
 
 
-def _folders() -> dict[str, Path]:
-    """By the kind of their file system: a temporary folder may be on tmpfs, which is no disk."""
-    places = (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home())
-    disks = [place for place in places if filesystem(place) != "tmpfs"]
-    return {f"disk ({filesystem(disk)})": disk for disk in disks[:1]} | {"tmpfs": TMPFS}
+def _figures(name: str, place: str, of: Sequence[Stored]) -> list[Figure]:
+    contender = f"{name}, {place}"
+    figures = [
+        Figure(contender, "stored", "rows/s", [each.rate for each in of]),
+        Figure(contender, "processor", "us/row", [each.cpu_us for each in of]),
+    ]
+    if name == PERSISTER:
+        figures.append(Figure(contender, "private memory", "MiB", [each.mib for each in of]))
+    return figures
+
+
+def _targets(stored: dict[tuple[str, str], list[Stored]]) -> list[Target]:
+    def median(values: list[float]) -> float:
+        return Figure("", "", "", values).median
+
+    ours = stored[PERSISTER, "tmpfs"]
+    targets = []
+    for other, limit in ((EXECUTEMANY, RATIO), (BIND_STEP, 1.0)):
+        pairs = list(zip(ours, stored[other, "tmpfs"], strict=True))
+        rate = median([our.rate / their.rate for our, their in pairs])
+        work = median([their.cpu_us / our.cpu_us for our, their in pairs])
+        targets += [
+            Target(f"tmpfs: rows/s over {other}", rate, limit, "times", at_least=True),
+            Target(f"tmpfs: rows a CPU-second over {other}", work, limit, "times", at_least=True),
+        ]
+    most = max(each.mib for (name, _), of in stored.items() if name == PERSISTER for each in of)
+    return [*targets, Target("private memory of the persister", most, MOST_MIB, "MiB")]
 
 
 def _measure(
@@ -88,7 +121,7 @@ def _measure(
             fresh_ring(size=size) as ring,
         ):
             for number in range(count):
-                ring.emit(_payload(number), KIND)
+                ring.emit(event(number), KIND)
             require(ring.floor == 0, "the ring is too small to keep all events")
             path = Path(place, f"{ring.name}.sqlite")
             with History.open(path, ring.name, write=True) as history:
@@ -100,26 +133,17 @@ def _measure(
     return measure
 
 
-KIND = KINDS.index("note") + 1
-HEAD, TAIL = encode(Note("|"))[1].split(b"|")
-
-
-def _payload(number: int) -> bytes:
-    """An event of RECORD_BYTES, each another."""
-    return HEAD + b"%0*d" % (RECORD_BYTES - len(HEAD + TAIL), number) + TAIL
-
-
 def _by_persister(ring: Ring, path: Path, count: int) -> Stored:
-    def is_stored() -> bool:
-        return any(gate.name == HISTORY_GATE and gate.cursor >= count for gate in ring.gates())
-
     with Child(persist, ring.name, path, core=1) as child:
-        return _time(child, lambda: wait_until(is_stored, "the last row"), count)
+        return _time(child, lambda: wait_stored(ring, count), count)
 
 
-def _by_executemany(_ring: Ring, path: Path, count: int) -> Stored:
-    with Child(insert, path, count, core=1) as child:
-        return _time(child, child.hear, count)
+def _by(prepare: Prepare) -> Callable[[Ring, Path, int], Stored]:
+    def store(_ring: Ring, path: Path, count: int) -> Stored:
+        with Child(insert, prepare, path, count, core=1) as child:
+            return _time(child, child.hear, count)
+
+    return store
 
 
 def _time(child: Child, wait: Callable[[], object], count: int) -> Stored:
@@ -130,31 +154,21 @@ def _time(child: Child, wait: Callable[[], object], count: int) -> Stored:
     wait()
     passed = (monotonic_ns() - start_ns) / 1e9
     cpu = cpu_seconds([child.pid]) - cpu
+    memory = private_bytes(child.pid)
     child.tell()
-    return Stored(count / passed, cpu / count * 1e6)
+    return Stored(count / passed, cpu / count * 1e6, memory / (1 << 20))
 
 
-def persist(link: Connection, agent: str, path: Path) -> None:
-    """The process of the persister."""
-    persister = AgentPersister(agent, path)
-    thread = threading.Thread(target=persister.run)
-    link.send(None)
-    link.recv()
-    thread.start()
-    link.recv()
-    persister.stop()
-    thread.join()
-
-
-def insert(link: Connection, path: Path, count: int) -> None:
-    """The process of the baseline."""
+def insert(link: Connection, prepare: Prepare, path: Path, count: int) -> None:
+    """The process of a baseline."""
     rows: list[Row] = [
-        (number + 1, 1_700_000_000, "note", _payload(number).decode(), 1_700_000_000 * 10**9)
+        (number + 1, 1_700_000_000, "stream", event(number).decode(), 1_700_000_000 * 10**9)
         for number in range(count)
     ]
+    insert_rows = prepare(rows)
     link.send(None)
     link.recv()
-    with closing(insert_rows(path, rows)):
+    with closing(insert_rows(path)):
         link.send(None)
         link.recv()
 
@@ -171,7 +185,7 @@ def _check(path: Path, ring: Ring, count: int) -> None:
 
 
 def _is_row(item: Envelope | Gap, number: int) -> bool:
-    return isinstance(item, Envelope) and item.seq == number and item.payload == _payload(number)
+    return isinstance(item, Envelope) and item.seq == number and item.payload == event(number)
 
 
 SCENARIO = Scenario("From a full ring to rows in the history", run, cores=2)

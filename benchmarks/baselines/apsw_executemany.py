@@ -6,7 +6,7 @@ read a ring, and remember how far it came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -19,13 +19,18 @@ ROWS_A_TRANSACTION = 1000
 INSERT = "INSERT INTO events(id, ts, kind, payload_json, ts_ns) VALUES (?, ?, ?, ?, ?)"
 
 
-def insert_rows(path: Path, rows: Sequence[Row]) -> apsw.Connection:
-    """Returns when the last transaction is committed. The file has its tables already.
+def prepare(rows: Sequence[Row]) -> Callable[[Path], apsw.Connection]:
+    """What inserts the rows into a file that has its tables already.
 
-    The connection is still open: closing it would write the log into the file.
+    It returns when the last transaction is committed. The connection is still open then: closing
+    it would write the log into the file.
     """
-    db = schema.open_writer(path, create=False)
-    for start in range(0, len(rows), ROWS_A_TRANSACTION):
-        with schema.transaction(db):
-            db.executemany(INSERT, rows[start : start + ROWS_A_TRANSACTION])
-    return db
+
+    def insert_rows(path: Path) -> apsw.Connection:
+        db = schema.open_writer(path, create=False)
+        for start in range(0, len(rows), ROWS_A_TRANSACTION):
+            with schema.transaction(db):
+                db.executemany(INSERT, rows[start : start + ROWS_A_TRANSACTION])
+        return db
+
+    return insert_rows

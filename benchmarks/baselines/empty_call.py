@@ -7,13 +7,12 @@ with keywords) and does nothing with them.
 from __future__ import annotations
 
 import importlib.util
-import shlex
-import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
+
+from benchmarks.baselines.compiler import compile_library
 
 SOURCE = Path(__file__).with_suffix(".c")
 
@@ -21,14 +20,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 def build_empty_call() -> Callable[[bytes], None]:
     """Compiles the builtin into a temporary folder and loads it; needs a C compiler."""
     with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "empty_call.so")
-        compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
-        include = sysconfig.get_path("include")
-        subprocess.run(
-            [*compiler, "-O2", "-fPIC", "-shared", f"-I{include}", SOURCE, "-o", library],
-            check=True,
-        )
-        return _load(library)
+        return _load(compile_library(SOURCE, Path(folder)))
 
 
 def _load(library: Path) -> Callable[[bytes], None]:
