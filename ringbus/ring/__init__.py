@@ -135,7 +135,8 @@ class Ring(Closing):
         emitters exhaust the pool. `kind` is any 32-bit number; `transient` records are not kept in
         history. Raises `RecordTooLarge` beyond `max_payload` bytes, `BackPressure`, `RingUnlinked`.
         """
-        self._open_emitter()
+        if self._emitter is None:  # else somebody kept this method from before the first emit
+            self._open_emitter()
         return self.emit(payload, kind, transient)
 
     def emit_many(self, payloads: Iterable[Entry], /) -> tuple[int, int]:
@@ -146,7 +147,8 @@ class Ring(Closing):
         `BackPressure` carry `published`, the number of records already out; after `RingClosed`,
         `RingUnlinked` or an exception of a signal handler only the ring's tail tells.
         """
-        self._open_emitter()
+        if self._emitter is None:
+            self._open_emitter()
         return self.emit_many(payloads)
 
     def _open_emitter(self) -> None:
