@@ -21,6 +21,7 @@ NAMES = (
     "persister_throughput",
     "persister_latency",
     "sweep_pause",
+    "history_pages",
     "idle_cost",
     "idle_agents",
 )

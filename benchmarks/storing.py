@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.environment import filesystem
+from benchmarks.harness import require
 from benchmarks.processes import wait_until
 from benchmarks.rings import RECORD_BYTES
 from ringbus.events import KINDS
+from ringbus.history import History
 from ringbus.persister.agent import AgentPersister
 from ringbus.ring import HISTORY_GATE, Ring
+from ringbus.ring.batch import Batch
 
 TMPFS = Path("/dev/shm")
 KIND = KINDS.index("stream") + 1  # what nearly all events of an agent are
@@ -62,3 +66,22 @@ def stored(ring: Ring) -> int:
 def wait_stored(ring: Ring, seq: int) -> None:
     """Blocks until all below `seq` is committed."""
     wait_until(lambda: stored(ring) >= seq, f"record {seq - 1} in the history")
+
+
+def fill(ring: Ring, path: Path, rows: int, emit: Callable[[Ring, int], object]) -> None:
+    """A history of so many events, written as the persister writes it; `emit` emits the n-th."""
+    batch, number = Batch(), 0
+    with History.open(path, ring.name, write=True) as history, ring.subscribe() as subscriber:
+        history.begin_epoch(ring.epoch)
+        while number < rows:
+            for _ in range(min(batch.most_records, rows - number)):
+                emit(ring, number)
+                number += 1
+            subscriber.fill(batch)
+            history.append_batch(ring.epoch, batch)
+            history.restart_log()
+        require(history.count() == rows, "the history could not be filled")
+
+
+def emit_event(ring: Ring, number: int) -> None:
+    ring.emit(event(number), KIND)

@@ -20,10 +20,9 @@ from time import perf_counter_ns
 from benchmarks.harness import Figure, Options, Result, Scenario, percentile, require
 from benchmarks.processes import Child
 from benchmarks.rings import RECORD_BYTES, fresh_ring
-from benchmarks.storing import KIND, disk, event, persist, stored, wait_stored
+from benchmarks.storing import disk, emit_event, fill, persist, stored, wait_stored
 from ringbus.history import History
 from ringbus.ring import Ring
-from ringbus.ring.batch import Batch
 
 RATE = 10_000  # events/s
 SWEEPING = "while it sweeps"
@@ -31,6 +30,10 @@ CALM = "before it sweeps"
 READ = 100  # rows of the newest page
 LEAST_SECONDS = 3.0
 PATIENCE = 300.0
+NOTES = (
+    f"A read is of the newest {READ} rows.",
+    "Making the event is part of an emit's time.",
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def run(options: Options) -> Result:
         fresh_ring(size=32 << 20, policy="block") as ring,
     ):
         path = Path(folder, f"{ring.name}.sqlite")
-        _fill(ring, path, rows)
+        fill(ring, path, rows, emit_event)
         calm = _watch(ring, path, keep=2 * rows)
         before = _count(ring, path)
         start = time.monotonic()
@@ -61,22 +64,12 @@ def run(options: Options) -> Result:
         figures += _figures(f"reader, {name}", waits.reads)
     figures.append(Figure(f"{swept:,} rows", "swept in", "s", [seconds]))
     parameters = {"rows": rows, "payload_bytes": RECORD_BYTES, "events_a_second": RATE}
-    return Result(figures, (), parameters, [f"A read is of the newest {READ} rows."])
-
-
-def _fill(ring: Ring, path: Path, rows: int) -> None:
-    """The history of what the ring held so far, as the persister writes it."""
-    batch, number = Batch(), 0
-    with History.open(path, ring.name, write=True) as history, ring.subscribe() as subscriber:
-        history.begin_epoch(ring.epoch)
-        while number < rows:
-            for number in range(number, min(number + batch.most_records, rows)):  # noqa: B020
-                ring.emit(event(number), KIND)
-            number += 1
-            subscriber.fill(batch)
-            history.append_batch(ring.epoch, batch)
-            history.restart_log()
-        require(history.count() == rows, "the history could not be filled")
+    return Result(
+        figures,
+        (),
+        parameters,
+        [f"A read is of the newest {READ} rows; making the event is part of an emit's time."],
+    )
 
 
 def _watch(ring: Ring, path: Path, *, keep: int, until_gone: int = 0) -> Waits:
@@ -110,9 +103,8 @@ def _emit(ring: Ring, path: Path, until_gone: int) -> list[int]:
     while True:
         now = time.monotonic()
         while emitted < (now - start) * RATE:
-            payload = event(number)
             before = perf_counter_ns()
-            ring.emit(payload, KIND)
+            emit_event(ring, number)
             times.append(perf_counter_ns() - before)
             number, emitted = number + 1, emitted + 1
         if now - looked > 0.5:
