@@ -25,7 +25,7 @@ from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingU
 from ringbus.events import Envelope, Gap, Position, Reset, format_position
 from ringbus.history import History
 from ringbus.persister.writer_lock import WriterLock
-from ringbus.recent import envelope_of, open_history, recent
+from ringbus.recent import end_of, envelope_of, is_known, is_there, open_history, recent
 from ringbus.ring import HISTORY_GATE, Ring
 from ringbus.ring.subscriber import Subscriber
 
@@ -80,10 +80,11 @@ class Follow(Closing):
         self._finished: str | None = None  # epoch of a removed ring that was read to its end
         self._leaving: tuple[str, float] | None = None  # an epoch, until when more of it may come
         self._next: Position | None = None  # None: the beginning
+        self._passed: str | None = ""  # newest epoch of history that is not ahead; None: unknown
         self._ahead: deque[Item] = deque()  # for iteration
         self._open()
         #: Transient records before this position are left out: they are of the past.
-        self._transients_from = None if after else self._tail()
+        self._transients_from = None if after else end_of(None, self._ring)
         try:
             self._start(after, live)
         except HistoryError as error:
@@ -147,31 +148,29 @@ class Follow(Closing):
     # Where to start
 
     def _start(self, after: Position | None, live: bool) -> None:
+        self._next = self._first(after, live)
+        if self._next is not None:
+            self._passed = self._newest_epoch()
+
+    def _first(self, after: Position | None, live: bool) -> Position | None:
         if after is not None:
-            if self._is_known(after):
-                self._next = (after[0], after[1] + 1)
-                return
+            if is_known(self._history, self._ring, after):
+                return after[0], after[1] + 1
             self._ahead.append(Reset(format_position(*after)))
         if live and after is None:
-            self._next = self._end()
-        elif self._last is not None:
-            newest = recent(self._history, self._ring, self._last)
-            self._next = (newest[0].epoch, newest[0].seq) if newest else self._end()
+            return end_of(self._history, self._ring)
+        if self._last is None:
+            return None
+        newest = recent(self._history, self._ring, self._last)
+        if not newest:
+            return end_of(self._history, self._ring)
+        return newest[0].epoch, newest[0].seq
 
-    def _is_known(self, position: Position) -> bool:
-        epoch, seq = position
-        if self._ring is not None and self._ring.epoch == epoch:
-            return seq < self._ring.tail
-        return self._history is not None and self._history.next_seq(epoch) is not None
-
-    def _tail(self) -> Position | None:
-        return (self._ring.epoch, self._ring.tail) if self._ring is not None else None
-
-    def _end(self) -> Position | None:
-        if self._ring is not None or self._history is None:
-            return self._tail()
-        epochs = self._history.epochs()
-        return (epochs[-1], self._history.next_seq(epochs[-1]) or 0) if epochs else None
+    def _newest_epoch(self) -> str | None:
+        """Of history; "" if it has none, None if it cannot be asked."""
+        if self._history is None:
+            return None if is_there(self._database) else ""
+        return self._history.newest_epoch() or ""
 
     # One step: from the ring, else from history
 
@@ -239,6 +238,8 @@ class Follow(Closing):
         if self._subscriber is not None:
             return []  # at the tail of the ring
         floor = self._ring.floor if self._ring is not None else 0
+        if self._history is None and self._is_below(floor):
+            self._open_history()  # though it is not time yet: no gap before it was asked
         if self._history is None:
             return self._enter_ring(floor)
         try:
@@ -246,29 +247,55 @@ class Follow(Closing):
         except KeyError:
             return self._enter_ring(floor)  # the persister has not begun this epoch
         if page.next is not None:
-            self._next = page.next
+            self._next, self._passed = page.next, page.next[0]
         return list(page.items) or self._enter_ring(floor)
+
+    def _is_below(self, floor: int) -> bool:
+        """Whether the ring does not hold what comes next."""
+        if self._ring is None or self._next is None:
+            return floor > 0
+        return self._next[0] != self._ring.epoch or self._next[1] < floor
 
     def _enter_ring(self, floor: int) -> list[Item]:
         """History holds no more: go on in the ring, with a gap if it begins further on."""
         if self._ring is None:
             return []
-        epoch, seq = self._ring.epoch, 0
-        before: list[Item] | None = []
-        if self._next is not None and self._next[0] == epoch:
-            seq = self._next[1]
-        elif self._next is not None:
-            before = self._leave(*self._next)
-        if before is None:
-            return []
-        self._next = (epoch, seq)
-        if floor > seq:
-            # Where no gate keeps emitters off, who reads at the very floor is lapped at once.
-            is_kept = self._ring.has_gate(HISTORY_GATE)
-            to = floor if is_kept else floor + (self._ring.tail - floor) // SLACK
-            self._next = (epoch, to)
-            before.append(Gap(epoch, seq, to - 1, to - seq, "lapped"))
-        return before or self._from_ring()
+        if self._next is None:
+            self._next = (self._ring.epoch, 0)
+        elif self._next[0] != self._ring.epoch:
+            return self._go_over(self._ring, *self._next)
+        epoch, seq = self._next
+        if floor <= seq:
+            return self._from_ring()
+        # Where no gate keeps emitters off, who reads at the very floor is lapped at once.
+        is_kept = self._ring.has_gate(HISTORY_GATE)
+        to = floor if is_kept else floor + (self._ring.tail - floor) // SLACK
+        self._next = (epoch, to)
+        return [Gap(epoch, seq, to - 1, to - seq, "lapped")]
+
+    def _go_over(self, ring: Ring, epoch: str, seq: int) -> list[Item]:
+        """From an epoch that is not the ring's to the next one."""
+        said: list[Item] | None = []
+        if ring.is_linked():
+            said = self._leave(epoch, seq)
+            if said is None:
+                return []
+            self._next = (self._unread() or ring.epoch, 0)
+        else:  # since it was opened history went on with later ones: there is no way back to it
+            self._drop_ring()
+            self._open()
+        return said or self._from_ring() or self._from_history()
+
+    def _unread(self) -> str | None:
+        """The epoch in history that follows those we have passed, if it is known which these are.
+
+        We may come from one that history does not know: nobody stored it, or its file was lost.
+        """
+        if self._history is None or self._passed is None:
+            return None
+        epochs = self._history.epochs()
+        following = epochs.index(self._passed) + 1 if self._passed in epochs else 0
+        return epochs[following] if following < len(epochs) else None
 
     def _leave(self, epoch: str, seq: int) -> list[Item] | None:
         """What to say when an epoch before the ring's is left; None: more of it may come."""
@@ -299,7 +326,10 @@ class Follow(Closing):
             except (RingNotFound, RingUnlinked):
                 self._ring = None
         if self._history is None and time.monotonic() >= self._reopen_at:
-            self._history = open_history(self._database, self.agent, self._warn)
+            self._open_history()
+
+    def _open_history(self) -> None:
+        self._history = open_history(self._database, self.agent, self._warn)
 
     def _sleep(self, seconds: float) -> None:
         subscriber = self._subscriber

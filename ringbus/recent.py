@@ -41,6 +41,24 @@ def open_history(database: Path, agent: str, warn: Callable[[str], None]) -> His
         return None
 
 
+def is_known(history: History | None, ring: Ring | None, position: Position) -> bool:
+    """Whether there is, or was, such a record."""
+    epoch, seq = position
+    if ring is not None and ring.epoch == epoch:
+        return seq < ring.tail
+    return history is not None and history.next_seq(epoch) is not None
+
+
+def end_of(history: History | None, ring: Ring | None) -> Position | None:
+    """The position after the newest record; None if there never was one."""
+    if ring is not None:
+        return ring.epoch, ring.tail
+    epoch = None if history is None else history.newest_epoch()
+    if history is None or epoch is None:
+        return None
+    return epoch, history.next_seq(epoch) or 0
+
+
 def recent(
     history: History | None, ring: Ring | None, limit: int, before: Position | None = None
 ) -> list[Envelope]:

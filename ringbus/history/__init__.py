@@ -264,6 +264,12 @@ class History(Closing):
         return [epoch for (epoch,) in self._db.execute("SELECT epoch FROM epochs ORDER BY base")]
 
     @_checked
+    def newest_epoch(self) -> str | None:
+        """The last that was begun here; None if none was."""
+        epochs = self.epochs()
+        return epochs[-1] if epochs else None
+
+    @_checked
     def count(self) -> int:
         """How many events are stored. It walks an index: about 10 ms a million."""
         return int(self._db.execute("SELECT count(*) FROM events").get)

@@ -1,0 +1,116 @@
+"""Following while rings and histories are made anew: no way back, and nothing passed over."""
+
+from __future__ import annotations
+
+import time
+
+from storing import (
+    SMALL,
+    emit_notes,
+    gaps,
+    numbers,
+    read_until,
+    remove,
+    rest,
+    serving,
+    take,
+    wait_stored,
+)
+from turns import Agent, wait_until
+
+from ringbus import follow as follow_module
+from ringbus.bus import Bus
+from ringbus.events import Gap
+from ringbus.follow import Follow
+from ringbus.history import History
+from ringbus.persister.aside import put_aside
+from ringbus.settings import Retention
+
+
+def store_and_end(agent: Agent, count: int, first: int) -> str:
+    """A ring of so many events that comes, is stored, and goes; its epoch."""
+    with agent.bus(size=SMALL) as bus, serving(agent) as running:
+        emit_notes(bus, count, first=first)
+        remove(agent)
+        running.join()
+    return bus.epoch
+
+
+def test_follower_does_not_go_back_to_a_ring_that_others_followed(agent: Agent) -> None:
+    """It has that ring open, but what it read of history in the meantime is later."""
+    store_and_end(agent, 700, first=0)
+    with agent.bus(size=SMALL) as second:
+        emit_notes(second, 10, first=700)
+        with Follow(agent.name, database=agent.database) as follow:
+            found = follow.read(timeout=0)
+            assert len(found) == follow_module.BATCH
+            with serving(agent) as running:
+                remove(agent)
+                running.join()
+            with agent.bus(size=SMALL) as third:
+                with serving(agent):
+                    emit_notes(third, 5, first=710)
+                    wait_stored(third)
+                found += rest(follow)
+                emit_notes(third, 2, first=715)
+                found += rest(follow)
+    assert numbers(found) == list(range(717))
+    assert gaps(found) == []
+
+
+def test_rings_after_one_that_nobody_stored_are_not_passed_over(agent: Agent) -> None:
+    """Of which history has one, and the ring that is there the other."""
+    store_and_end(agent, 10, first=0)
+    with Follow(agent.name, database=agent.database) as follow:
+        found = take(follow, 10)
+        with agent.bus(size=SMALL) as second:
+            emit_notes(second, 10, first=10)
+            found += take(follow, 10)
+            remove(agent)
+        store_and_end(agent, 10, first=20)
+        store_and_end(agent, 10, first=30)
+        with agent.bus(size=SMALL) as last:
+            emit_notes(last, 10, first=40)
+            found += take(follow, 30)
+    assert numbers(found) == list(range(50))
+    assert gaps(found) == []
+
+
+def test_history_that_is_begun_anew_is_read_at_once(agent: Agent, bus: Bus) -> None:
+    """The old file was put aside; what the new one holds is no gap to who was overtaken."""
+    with bus.follow() as follow, serving(agent):
+        emit_notes(bus, 100)
+        wait_stored(bus)
+        found = take(follow, 100)
+        put_aside(agent.database)
+        emit_notes(bus, 50, first=100)
+        wait_until(agent.database.exists, "a fresh database")
+        wait_stored(bus)
+        emit_notes(bus, 3000, first=150)
+        found += read_until(follow, lambda items: 3149 in numbers(items))
+    assert numbers(found) == list(range(3150))
+    assert gaps(found) == []
+
+
+def test_rows_that_are_swept_before_the_follower_comes_to_them_are_a_gap(
+    agent: Agent, bus: Bus
+) -> None:
+    """From where it stands, with as many as it did not get; then it goes on, through and over."""
+    with serving(agent):
+        emit_notes(bus, 5000)
+        wait_stored(bus)
+        with (
+            bus.follow() as follow,
+            History.open(agent.database, agent.name, write=True) as history,
+        ):
+            found = follow.read(timeout=0)
+            for kept in (4000, 2000):
+                history.sweep(Retention(rows=kept), time.time_ns())
+                found += follow.read(timeout=0)
+            emit_notes(bus, 5, first=5000)
+            found += rest(follow)
+    assert gaps(found) == [
+        Gap(bus.epoch, 500, 999, 500, "retention"),
+        Gap(bus.epoch, 1499, 2999, 1501, "retention"),
+    ]
+    assert numbers(found) == [*range(500), *range(1000, 1499), *range(3000, 5005)]
