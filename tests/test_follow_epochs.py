@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from storing import (
     SMALL,
+    Item,
     emit_notes,
     gaps,
     numbers,
+    paused,
+    persister_process,
     read_until,
     remove,
     rest,
@@ -20,6 +24,7 @@ from turns import Agent, wait_until
 
 from ringbus import follow as follow_module
 from ringbus.bus import Bus
+from ringbus.cli.watch import present
 from ringbus.events import Gap
 from ringbus.follow import Follow
 from ringbus.history import History
@@ -114,3 +119,21 @@ def test_rows_that_are_swept_before_the_follower_comes_to_them_are_a_gap(
         Gap(bus.epoch, 1499, 2999, 1501, "retention"),
     ]
     assert numbers(found) == [*range(500), *range(1000, 1499), *range(3000, 5005)]
+
+
+def test_what_there_is_until_now_ends_with_the_ring(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a persister that stands still has not ended the one before: as `export` prints it."""
+    monkeypatch.setattr(follow_module, "PATIENCE", 0.5)
+    with agent.bus(size=SMALL) as bus, persister_process(agent) as process:
+        emit_notes(bus, 10)
+        wait_stored(bus)
+        with paused(process.pid):
+            remove(agent)
+            with agent.bus(size=SMALL) as second:
+                emit_notes(second, 3, first=10)
+                with Follow(agent.name, database=agent.database) as follow:
+                    found: list[Item] = [item for items in present(follow) for item in items]
+    assert numbers(found) == list(range(13))
+    assert gaps(found) == [Gap(bus.epoch, 10, None, None, "ring-lost")]

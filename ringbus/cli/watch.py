@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Item = Envelope | Gap | Reset
 
 LOOK_SECONDS = 1.0
+PATIENCE = 10.0  # seconds: longer than a follow waits for a persister
+SLICE = 0.05
 
 
 def _position(
@@ -144,10 +146,18 @@ def history(
 def present(follow: Follow) -> Iterator[list[Item]]:
     """What there is until now; emitters may be faster than we print, so not until all is read."""
     started_ns = time.time_ns()
-    while items := follow.read(timeout=0):
-        yield items
-        newest = items[-1]
-        if isinstance(newest, Envelope) and newest.ts_ns > started_ns:
+    waits_until = time.monotonic() + PATIENCE
+    while True:
+        # The ring may hold more than can be told yet: what was before it is still being stored.
+        is_behind = follow.lag > 0
+        items = follow.read(timeout=SLICE if is_behind else 0)
+        if items:
+            yield items
+            newest = items[-1]
+            if isinstance(newest, Envelope) and newest.ts_ns > started_ns:
+                return
+            waits_until = time.monotonic() + PATIENCE
+        elif not is_behind or time.monotonic() > waits_until:
             return
 
 
