@@ -28,6 +28,7 @@ from storing import (
     stored,
     take,
     texts,
+    wait_stored,
 )
 from turns import Agent, wait_until
 
@@ -35,6 +36,7 @@ from ringbus.bus import Bus
 from ringbus.errors import RingClosed
 from ringbus.events import Envelope, Gap, Note, Position, Reset
 from ringbus.follow import Follow
+from ringbus.history import History, Page
 from ringbus.ring import Ring
 
 
@@ -171,6 +173,27 @@ def test_what_is_not_stored_yet_comes_from_the_ring(agent: Agent) -> None:
                 assert numbers(rest(follow)) == list(range(200, 205))
         assert bus.wait_stored(60)
         assert numbers(stored(agent)) == list(range(205))
+
+
+def test_what_is_stored_while_history_is_looked_into_is_no_gap(
+    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ring goes round several times between the look into history and the one into the ring."""
+    real = History.read
+    looks = itertools.count()
+
+    def read_and_emit(history: History, start: Position | None, limit: int) -> Page:
+        page = real(history, start, limit)
+        if next(looks) == 0:
+            emit_notes(bus, 3000)
+            wait_stored(bus)
+        return page
+
+    monkeypatch.setattr(History, "read", read_and_emit)
+    with serving(agent), bus.follow() as follow:
+        found = read_until(follow, lambda items: 2999 in numbers(items))
+    assert numbers(found) == list(range(3000))
+    assert gaps(found) == []
 
 
 def test_overtaken_follower_goes_through_history_and_comes_forward(agent: Agent) -> None:
