@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+import apsw
 from turns import Agent, started, wait_until
 
 from ringbus.bus import Bus
@@ -102,6 +103,16 @@ def paused(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Somebody has a transaction open on it meanwhile: nobody else can store."""
+    with contextlib.closing(apsw.Connection(str(database))) as locker:
+        locker.set_busy_timeout(60_000)
+        locker.execute("BEGIN IMMEDIATE")
+        yield
+        locker.execute("ROLLBACK")
 
 
 def _state(pid: int) -> str:

@@ -16,6 +16,7 @@ from storing import (
     check_contiguous,
     emit_notes,
     gaps,
+    locked,
     numbers,
     paused,
     persister_pid,
@@ -160,12 +161,13 @@ def test_resumes_after_an_event_that_was_lost_with_its_ring(agent: Agent, bus: B
 # --- no hole and no double ----------------------------------------------------------------
 
 
-def test_what_is_not_stored_yet_comes_from_the_ring(agent: Agent) -> None:
-    """Published, and its persister stands still: the window between ring and history."""
+@pytest.mark.parametrize("held", ["stopped", "locked out"])
+def test_what_is_not_stored_yet_comes_from_the_ring(agent: Agent, held: str) -> None:
+    """Published, and its persister is held: the window between ring and history."""
     with agent.bus() as bus, persister_process(agent) as process:
         emit_notes(bus, 100)
         assert bus.wait_stored(60)
-        with paused(process.pid):
+        with paused(process.pid) if held == "stopped" else locked(agent.database):
             emit_notes(bus, 100, first=100)
             with bus.follow() as follow:
                 assert numbers(rest(follow)) == list(range(200))

@@ -6,12 +6,11 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Self
 
-import apsw
 from following import Truth
-from storing import SMALL, has_gate, paused, persister_pid
+from storing import SMALL, has_gate, locked, paused, persister_pid
 from turns import Agent, python, wait_until
 
 from ringbus.errors import BackPressure, HistoryError
@@ -143,10 +142,7 @@ class World:
     def lock(self, stack: ExitStack) -> None:
         """Somebody has a transaction open until the stack is closed."""
         self.wait_for_gate()
-        locker = stack.enter_context(closing(apsw.Connection(str(self.agent.database))))
-        locker.set_busy_timeout(60_000)
-        locker.execute("BEGIN IMMEDIATE")
-        stack.callback(locker.execute, "ROLLBACK")
+        stack.enter_context(locked(self.agent.database))
         self.is_calm = False
 
     def mend(self) -> None:
