@@ -105,6 +105,7 @@ def persist(
     Example:
       ringbus persist --agent reviewer
     """
+    from ringbus.history.schema import share_page_memory
     from ringbus.persister import Persister
     from ringbus.persister.agent import Outcome
 
@@ -114,6 +115,7 @@ def persist(
     with usage_errors():
         settings.retention()
     raise_limit()  # five files an agent
+    share_page_memory()
     persister = Persister(
         agents or None, state_folder(state), database=database, wait=wait, automatic=automatic
     )
