@@ -24,6 +24,7 @@ from ringbus._native import Record
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingUnlinked
 from ringbus.events import Envelope, Gap, Position, Reset, format_position
 from ringbus.history import History
+from ringbus.history.schema import MAX_ID
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.recent import end_of, envelope_of, is_known, is_there, open_history, recent
 from ringbus.ring import HISTORY_GATE, Ring
@@ -299,7 +300,7 @@ class Follow(Closing):
 
     def _leave(self, epoch: str, seq: int) -> list[Item] | None:
         """What to say when an epoch before the ring's is left; None: more of it may come."""
-        is_finished = self._finished == epoch
+        is_finished = self._finished == epoch or seq >= MAX_ID  # or its gap was told
         if self._history is not None and self._history.next_seq(epoch) is not None:
             # Asked first: only who holds the lock can still add to that epoch, or end it.
             if WriterLock(self._database).is_held() and not self._has_waited_for(epoch):

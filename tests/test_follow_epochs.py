@@ -97,6 +97,21 @@ def test_history_that_is_begun_anew_is_read_at_once(agent: Agent, bus: Bus) -> N
     assert gaps(found) == []
 
 
+def test_gap_without_an_end_is_told_once(agent: Agent) -> None:
+    """Where nothing follows it in history, and no ring is there; then one is."""
+    lost = Gap("a" * 16, 0, None, None, "ring-lost")
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch(lost.epoch)
+        history.append(lost.epoch, [], 0, [lost])
+    with Follow(agent.name, database=agent.database) as follow:
+        found = [*follow.read(timeout=0), *follow.read(timeout=0)]
+        with agent.bus(size=SMALL) as bus:
+            emit_notes(bus, 3)
+            found += take(follow, 3)
+    assert gaps(found) == [lost]
+    assert numbers(found) == [0, 1, 2]
+
+
 def test_rows_that_are_swept_before_the_follower_comes_to_them_are_a_gap(
     agent: Agent, bus: Bus
 ) -> None:

@@ -28,7 +28,8 @@ class Page:
     """Some of the history, oldest first.
 
     `next` is where to go on: after the last item or, where `at_end`, the first seq that is not
-    stored yet. It is None if the history has no epoch.
+    stored yet. After a gap without an end it is at `MAX_ID`, where nothing of that epoch comes any
+    more. It is None if the history has no epoch.
     """
 
     items: list[Envelope | Gap]
@@ -78,8 +79,8 @@ def _place(rows: apsw.Cursor) -> Place | None:
     return Place(epoch, base, following, MAX_ID if end is None else end)
 
 
-_Step: TypeAlias = tuple[Envelope | Gap | None, int | None]
-"""A row (None: skipped) or gap, and the seq to go on at after it (None: the epoch ends)."""
+_Step: TypeAlias = tuple[Envelope | Gap | None, int]
+"""A row (None: skipped) or gap, and the seq to go on at after it."""
 
 
 class Reading:
@@ -98,9 +99,9 @@ class Reading:
         items: list[Envelope | Gap] = []
         room = _Room(limit)
         while room:
-            on = self._read_epoch(place, seq, items, room)
-            if on is not None:
-                return Page(items, (place.epoch, on), at_end=False)
+            seq, is_over = self._read_epoch(place, seq, items, room)
+            if not is_over:
+                return Page(items, (place.epoch, seq), at_end=False)
             later = _place_from(self._db, place.end)
             if later is None:
                 return Page(items, (place.epoch, max(seq, place.next)), at_end=True)
@@ -146,18 +147,17 @@ class Reading:
 
     def _read_epoch(
         self, place: Place, seq: int, items: list[Envelope | Gap], room: _Room
-    ) -> int | None:
-        """Fill `items` from `seq` on; where to go on in this epoch, None if it is at its end."""
+    ) -> tuple[int, bool]:
+        """Fill `items` from `seq` on; where to go on, and whether this epoch holds no more."""
         with closing(self._merged(place, seq)) as merged:
             for item, on in merged:
                 if item is not None:
                     items.append(item)
                     room.take(item)
-                if on is None:
-                    return None
-                if not room:
-                    return on
-        return None
+                if on == MAX_ID or not room:
+                    return on, on == MAX_ID
+                seq = on
+        return seq, True
 
     def _merged(self, place: Place, seq: int) -> Generator[_Step, None, None]:
         """The rows and gaps from `seq` on, in order."""
@@ -177,7 +177,9 @@ class Reading:
                 gap = next(gaps, None)
 
     def _gaps(self, epoch: str, seq: int) -> Generator[Gap, None, None]:
-        with closing(self._db.execute(_GAPS, (epoch, min(seq, MAX_ID)))) as rows:
+        if seq >= MAX_ID:
+            return  # the one without an end was told
+        with closing(self._db.execute(_GAPS, (epoch, seq))) as rows:
             for row in rows:
                 yield _clipped(Gap(epoch, *row), seq)
 
@@ -212,8 +214,8 @@ class _Room:
         return self._items > 0 and self._bytes > 0
 
 
-def _after(gap: Gap) -> int | None:
-    return None if gap.to is None else gap.to + 1
+def _after(gap: Gap) -> int:
+    return MAX_ID if gap.to is None else gap.to + 1
 
 
 def _clipped(gap: Gap, seq: int) -> Gap:

@@ -65,6 +65,20 @@ def test_a_gap_is_cut_where_reading_starts_inside_it(writer: History) -> None:
     assert writer.read((A, 12)).items == [Gap(A, 12, 19, None, "retention")]
 
 
+def test_a_gap_without_an_end_is_told_once(writer: History) -> None:
+    """Though its epoch is the newest, as after an import; later ones come when they are there."""
+    fill(writer, A, 3)
+    lost = Gap(A, 3, None, None, "ring-lost")
+    writer.append(A, [], 3, [lost])
+    page = writer.read((A, 2))
+    assert (page.items[1:], page.at_end) == ([lost], True)
+    page = writer.read(page.next)
+    assert (page.items, page.at_end) == ([], True)
+    fill(writer, B, 1)
+    assert places(writer.read(page.next).items) == [(B, 0)]
+    assert writer.read((A, 3)).items[0] == lost
+
+
 def test_a_repeated_gap_is_one_gap(writer: History) -> None:
     """A persister that is not sure may tell it again."""
     writer.begin_epoch(A)
