@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,17 +101,23 @@ def _end(item: Item) -> int:
 
 
 def _items(source: Path) -> Iterator[Item]:
+    """What is in the file; the rows of the original program get an epoch of their own."""
+    own = _new_epoch()
     try:
         with source.open("rb") as file:
-            head = file.peek(len(_SQLITE))
-            if head.startswith(_SQLITE):
-                yield from _database_items(source)
-            elif _PLACE.match(head) or head.startswith(b'{"gap":'):
-                yield from _exported_items(source, file)
-            else:
-                yield from _recorded_items(file)
+            for item in _kind_of(source, file):
+                yield _moved(item, own) if item.epoch == ORIGINAL_EPOCH else item
     except (OSError, apsw.Error) as error:
         raise HistoryError(f"{source}: {error}") from error
+
+
+def _kind_of(source: Path, file: BufferedReader) -> Iterator[Item]:
+    head = file.peek(len(_SQLITE))
+    if head.startswith(_SQLITE):
+        return _database_items(source)
+    if _PLACE.match(head) or head.startswith(b'{"gap":'):
+        return _exported_items(source, file)
+    return _recorded_items(file)
 
 
 def _exported_items(source: Path, file: BinaryIO) -> Iterator[Item]:
@@ -143,10 +150,8 @@ def _database_items(source: Path) -> Iterator[Item]:
             target.backup("main", origin, "main") as backup,
         ):
             backup.step()
-        own = _new_epoch()
         with History.open(copy, _agent_of(copy)) as history:
-            for item in _all_items(history):
-                yield _moved(item, own) if item.epoch == ORIGINAL_EPOCH else item
+            yield from _all_items(history)
 
 
 def _all_items(history: History) -> Iterator[Item]:

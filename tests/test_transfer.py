@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
+from missing import go_without
+from recordings import MISSING, recorded_files
 from storing import emit_notes, serving, stored
 from turns import Agent, fresh_agent, ringbus
 
 from ringbus.bus import Bus
 from ringbus.errors import HistoryError
-from ringbus.events import Envelope, Gap, Note, Stream, TurnEnd, TurnStart, encode
+from ringbus.events import (
+    Envelope,
+    Event,
+    Gap,
+    Note,
+    Stream,
+    TurnEnd,
+    TurnStart,
+    encode,
+    line_event,
+)
 from ringbus.history import History
+from ringbus.history.schema import ORIGINAL_EPOCH
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.transfer import import_file
 
 A, B = "00000000000000aa", "00000000000000bb"
 NOW = time.time_ns()
+REASONS = ["lapped", "retention", "store-unavailable"]
 
 
 def rows_of(path: Path, agent: str) -> list[Envelope | Gap]:
@@ -164,3 +180,109 @@ def test_imported_history_goes_on_with_a_new_ring(tmp_path: Path, filled: Path) 
         assert len(old) == 7
         assert isinstance(new, Envelope)
         assert new.event == Note("new")
+
+
+# --- round trips --------------------------------------------------------------------------
+
+
+def exported(path: Path, agent: str, folder: Path) -> bytes:
+    """What `ringbus export` prints of a history, whatever its agent."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / f"{agent}.sqlite")
+    run = ringbus("export", agent, "--state", str(folder))
+    assert (run.returncode, run.stderr) == (0, b"")
+    return run.stdout
+
+
+def an_event(dice: random.Random) -> Event:
+    text = "".join(dice.choices('ab"\\\n\t\x00é\u2028\U0001f600', k=dice.randrange(12)))
+    return dice.choice(
+        [
+            TurnStart(text, text, dice.randrange(3)),
+            Stream(encode_json({"kind": text, "gap": {"epoch": A}, "n": 10**40})),
+            Note(text, source="stderr", reason=text),
+            line_event(dice.randbytes(9) + b"\xff"),
+            TurnEnd(ok=dice.random() < 0.5, note=text),
+        ]
+    )
+
+
+def encode_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_histories_survive_export_and_import(
+    agent: Agent, tmp_path: Path, seed: int
+) -> None:
+    """All kinds, bytes that are no UTF-8, holes, gaps at every place; and a second time around."""
+    dice = random.Random(seed)
+    origin = tmp_path / "origin.sqlite"
+    epochs = [f"{number:016x}" for number in dice.sample(range(1, 10**9), 5)]
+    with History.open(origin, "origin", write=True) as history:
+        for epoch in epochs:
+            fill_at_random(history, epoch, dice)
+    lines = tmp_path / "lines"
+    lines.write_bytes(exported(origin, "origin", tmp_path / "first"))
+    done = import_file(lines, agent.name, agent.database)
+    whole = rows_of(origin, "origin")
+    assert rows_of(agent.database, agent.name) == whole
+    assert (done.events, done.gaps) == (
+        sum(isinstance(item, Envelope) for item in whole),
+        sum(isinstance(item, Gap) for item in whole),
+    )
+    assert exported(agent.database, agent.name, tmp_path / "second") == lines.read_bytes()
+
+
+def fill_at_random(history: History, epoch: str, dice: random.Random) -> None:
+    """Rows, holes of transient records, and gaps; the last may have no end."""
+    history.begin_epoch(epoch)
+    seq = 0
+    for _ in range(dice.randrange(1, 8)):
+        size = dice.randrange(1, 20)
+        rows = [
+            (number, NOW + dice.randrange(-9, 9), *encode(an_event(dice)))
+            for number in range(seq, seq + size)
+            if dice.random() < 0.8
+        ]
+        lost = dice.randrange(1, 9)
+        gap = Gap(epoch, seq + size, seq + size + lost - 1, lost, dice.choice(REASONS))
+        history.append(epoch, rows, seq + size + lost, [gap] if dice.random() < 0.7 else [])
+        seq += size + lost
+    if dice.random() < 0.5:
+        history.append(epoch, [], seq, [Gap(epoch, seq, None, None, "ring-lost")])
+    history.end_epoch(epoch)
+
+
+def test_exported_rows_of_the_original_program_are_imported(agent: Agent, tmp_path: Path) -> None:
+    """With an epoch of their own, as from its database: the one for them is never begun anew."""
+    source = tmp_path / "lines"
+    source.write_text(
+        f'{{"gap":{{"epoch":"{ORIGINAL_EPOCH}","from":1,"to":2,"missed":2,"reason":"retention"}}}}\n'
+        f'{{"epoch":"{ORIGINAL_EPOCH}","seq":3,"ts_ns":1,"kind":"note","text":"old"}}\n'
+        f'{{"epoch":"{A}","seq":0,"ts_ns":2,"kind":"note","text":"new"}}\n'
+    )
+    done = import_file(source, agent.name, agent.database)
+    assert (done.events, done.gaps, done.epochs) == (2, 1, 2)
+    gap, old, new = rows_of(agent.database, agent.name)
+    assert gap.epoch == old.epoch not in (ORIGINAL_EPOCH, A)
+    assert isinstance(old, Envelope)
+    assert (old.seq, old.event) == (3, Note("old"))
+    assert new.epoch == A
+
+
+def test_recordings_are_imported_line_by_line(agent: Agent, tmp_path: Path) -> None:
+    """What agents really printed: each line as a harness takes it, and out again unchanged."""
+    recordings = recorded_files()
+    if not recordings:
+        go_without(MISSING)
+    number = 0
+    for recording in recordings:
+        lines = recording.read_bytes().removesuffix(b"\n").split(b"\n")
+        done = import_file(recording, agent.name, agent.database)
+        assert (done.events, done.epochs) == (len(lines), 1)
+        found = rows_of(agent.database, agent.name)[number:]
+        assert [item.payload for item in found if isinstance(item, Envelope)] == [
+            encode(line_event(line))[1] for line in lines
+        ]
+        number += len(lines)
