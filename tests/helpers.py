@@ -157,6 +157,11 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
 
+    def end(self) -> None:
+        """Waits for its end, which is a good one or its own SIGKILL."""
+        self.status = os.waitpid(self.pid, 0)[1]
+        assert self.status in (0, signal.SIGKILL), self._last_words()
+
     def finish(self, deadline: float = DEADLINE) -> None:
         """Waits for its end, which must be a good one."""
 

@@ -7,21 +7,30 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Self
+from types import FrameType
+from typing import Any, Self
 
 import apsw
+import pytest
 from turns import Agent, started, wait_until
 
+import ringbus
 from ringbus.bus import Bus
 from ringbus.errors import RingUnlinked
 from ringbus.events import Envelope, Gap, Note, Reset, encode
 from ringbus.follow import Follow
 from ringbus.history import History
+from ringbus.persister import agent as agent_persister
 from ringbus.persister.agent import AgentPersister, Outcome
 from ringbus.ring import HISTORY_GATE, Ring, unlink
+from ringbus.ring.batch import Batch
+
+PACKAGE = str(Path(ringbus.__file__).parent)
 
 SMALL = 64 << 10
 """Bytes of the smallest ring: it keeps about a thousand short notes."""
@@ -119,6 +128,29 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def store_all(agent: Agent) -> None:
+    """What the ring holds, in small batches, by a persister that ends then."""
+    persister = AgentPersister(agent.name, agent.database)
+    persister.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent_persister, "Batch", lambda: Batch(most_records=40))
+        assert persister.run() is Outcome.STOPPED
+
+
+def die_at(step: int) -> None:
+    """Kills this process before its line number `step` of ringbus."""
+    seen = itertools.count(1)
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line" and next(seen) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+
+
 # --- events -------------------------------------------------------------------------------
 
 
@@ -181,6 +213,50 @@ def stored(agent: Agent) -> list[Envelope | Gap]:
     return items
 
 
+def check_account(
+    agent: Agent, emitted: int, *, first: int = 0, epoch: str | None = None
+) -> list[Gap]:
+    """Each of `emitted` notes, numbered from `first` on, is accounted for; the gaps.
+
+    It is in the file once, in its place and unchanged, or in exactly one gap. They were all that
+    was emitted, of that epoch if one is given.
+    """
+    items = [item for item in stored(agent) if epoch in (None, item.epoch)]
+    check_contiguous(items, end=emitted)
+    events = [item for item in items if isinstance(item, Envelope)]
+    assert numbers(events) == [first + event.seq for event in events]
+    rows_by_id(agent)
+    return gaps(items)
+
+
+def rows_by_id(agent: Agent) -> dict[int, str]:
+    """What each id holds; every one lies among those of its own epoch."""
+    with closing(apsw.Connection(str(agent.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        epochs = db.execute("SELECT base, next FROM epochs ORDER BY base").fetchall()
+        rows = dict(db.execute("SELECT id, payload_json FROM events ORDER BY id"))
+    ends = [base for base, _ in epochs[1:]]
+    assert all(base + end <= later for (base, end), later in zip(epochs, ends, strict=False))
+    ids = [range(base, base + end) for base, end in epochs]
+    assert sum(row_id in own for row_id in rows for own in ids) == len(rows)
+    return rows
+
+
+def rows_without_log(path: Path, folder: Path) -> int:
+    """What a power cut would leave at the least: the database file alone."""
+    copy = folder / "alone.sqlite"
+    # By another process: whoever closes a file gives up all locks that its process has on it.
+    subprocess.run(["cp", path, copy], check=True)
+    with closing(apsw.Connection(str(copy))) as db:
+        found = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'events'").get
+        return int(db.execute("SELECT count(*) FROM events").get) if found else 0
+
+
+def check_ids_kept(before: dict[int, str], after: dict[int, str]) -> None:
+    """No id that was used holds anything else now."""
+    changed = {row_id for row_id, row in after.items() if before.get(row_id, row) != row}
+    assert not changed
+
+
 def rest(follow: Follow) -> list[Item]:
     """All that can be read without waiting."""
     items: list[Item] = []
@@ -216,8 +292,9 @@ def take(follow: Follow, count: int) -> list[Item]:
 class Emitting:
     """A thread that emits numbered notes until it is stopped, or has emitted so many."""
 
-    def __init__(self, bus: Bus, limit: int | None = None) -> None:
+    def __init__(self, bus: Bus, limit: int | None = None, first: int = 0) -> None:
         self.emitted = 0
+        self._first = first
         self.error: RingUnlinked | None = None
         self._bus = bus
         self._limit = limit
@@ -229,7 +306,7 @@ class Emitting:
             if self._stop.is_set() or number == self._limit:
                 return
             try:
-                self._bus.emit(Note(str(number)))
+                self._bus.emit(Note(str(self._first + number)))
             except RingUnlinked as error:
                 self.error = error
                 return
@@ -240,6 +317,10 @@ class Emitting:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Returns when the last event is out; again is fine."""
         self._stop.set()
         self._thread.join()
 

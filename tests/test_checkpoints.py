@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
-from storing import emit_notes, numbers, serving, stored
+from storing import emit_notes, numbers, rows_without_log, serving, stored
 from turns import Agent, wait_until
 
 from ringbus.bus import Bus
@@ -35,16 +34,6 @@ def append(history: History, first: int, count: int = 100) -> None:
 
 def log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
-
-
-def rows_without_log(path: Path, folder: Path) -> int:
-    """What a power cut would leave at the least: the database file alone."""
-    copy = folder / "alone.sqlite"
-    # By another process: whoever closes a file gives up all locks that its process has on it.
-    subprocess.run(["cp", path, copy], check=True)
-    with closing(apsw.Connection(str(copy))) as db:
-        found = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'events'").get
-        return int(db.execute("SELECT count(*) FROM events").get) if found else 0
 
 
 def test_commits_leave_checkpoints_to_others(history: History) -> None:

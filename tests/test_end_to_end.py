@@ -22,7 +22,7 @@ from recordings import MISSING, recorded_files
 from storing import has_gate, persister_process, stored
 from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, ringbus, wait_until
 from webserver import Server, serving
-from workers import InOrder, text_of
+from workers import InOrder, acknowledged, all_ended, said, text_of, worker
 
 from ringbus.events import Envelope, Gap, Note, TurnEnd, TurnStart
 from ringbus.follow import Follow
@@ -30,7 +30,6 @@ from ringbus.ring import list_rings
 
 pytestmark = pytest.mark.slow
 
-WORKERS = Path(__file__).parent / "workers.py"
 MEBIBYTE = 1 << 20
 
 
@@ -211,31 +210,6 @@ def test_recording_survives_unchanged(path: Path, state: Path, server: Server) -
 # --- many processes -----------------------------------------------------------------------
 
 
-def worker(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """A process of `workers.py`."""
-    command = [sys.executable, str(WORKERS), *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-    )  # type: ignore[call-overload,no-any-return]
-
-
-@contextlib.contextmanager
-def all_ended(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
-    """None is left running, whatever happens."""
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    """Its next line."""
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
 def payloads(agent: Agent) -> Iterator[tuple[int, bytes]]:
     """Id and payload of every row."""
     db = apsw.Connection(str(agent.database), flags=apsw.SQLITE_OPEN_READONLY)
@@ -363,12 +337,6 @@ def kill_with_children(process: subprocess.Popen[str]) -> None:
     process.wait()
     for pid in map(int, children):
         wait_until(lambda pid=pid: not is_alive(pid), "the end of a child")
-
-
-def acknowledged(path: Path) -> list[tuple[int, int]]:
-    """Seq and number of what an emitter knows to be out; the last line may be torn."""
-    whole = path.read_text().rpartition("\n")[0]
-    return [(int(seq), int(number)) for seq, number in map(str.split, whole.splitlines())]
 
 
 @pytest.mark.timeout(300)

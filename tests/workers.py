@@ -7,7 +7,10 @@ python workers.py subscribe AGENT TOTAL
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ringbus.bus import Bus
@@ -91,6 +94,40 @@ def subscribe(agent: str, total: str) -> None:
                 checks.take(record.payload)
         assert checks.received + subscriber.missed == int(total)
     print(checks.received, subscriber.missed, flush=True)
+
+
+# --- starting them ------------------------------------------------------------------------
+
+
+def worker(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """A process of `workers.py`."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+    )  # type: ignore[call-overload,no-any-return]
+
+
+@contextlib.contextmanager
+def all_ended(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
+    """None is left running, whatever happens."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """Its next line."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def acknowledged(path: Path) -> list[tuple[int, int]]:
+    """Seq and number of what an emitter knows to be out; the last line may be torn."""
+    whole = path.read_text().rpartition("\n")[0]
+    return [(int(seq), int(number)) for seq, number in map(str.split, whole.splitlines())]
 
 
 if __name__ == "__main__":
