@@ -9,6 +9,7 @@ from pathlib import Path
 from ringbus.agents import database_of, is_agents
 from ringbus.errors import HistoryError, IncompatibleRing, RingNotFound, RingUnlinked
 from ringbus.history import History, lines_folder
+from ringbus.history.aside import all_put_aside
 from ringbus.persister.agent import AgentPersister
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.recent import is_there, open_history
@@ -134,3 +135,5 @@ def _remove_history(database: Path) -> None:
         lines.rmdir()
     for suffix in ("", "-wal", "-shm", ".lock", ".log"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
+    for path in all_put_aside(database):
+        path.unlink(missing_ok=True)

@@ -146,55 +146,6 @@ def test_power_cut_leaves_a_whole_prefix(agent: Agent, bus: Bus, tmp_path: Path)
     assert numbers(stored(agent)) == list(range(emitted))
 
 
-def test_damaged_file_is_put_aside_and_a_fresh_one_begun(
-    agent: Agent, bus: Bus, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One warning names both; what the ring holds is stored, and nothing was deleted."""
-    agent.database.parent.mkdir(parents=True, exist_ok=True)
-    rubbish = random.Random(2).randbytes(50_000)
-    agent.database.write_bytes(rubbish)
-    emit_notes(bus, 300)
-    with serving(agent):
-        assert bus.wait_stored(60)
-    (aside,) = agent.state.glob("*.damaged-*")
-    assert aside.read_bytes() == rubbish
-    assert numbers(stored(agent)) == list(range(300))
-    warning, able = [record.message for record in caplog.records]
-    assert str(aside) in warning
-    assert "not a database" in warning
-    assert able == f"{agent.name}: storing again"
-
-
-def test_file_damaged_in_its_middle_is_put_aside_with_its_log(agent: Agent, bus: Bus) -> None:
-    """The one that was there before can still be looked at under its new name."""
-    emit_notes(bus, 300)
-    with serving(agent):
-        assert bus.wait_stored(60)
-    with agent.database.open("r+b") as file:
-        file.seek(8192)  # the second page, and what follows
-        file.write(bytes(8192 * 4))
-    emit_notes(bus, 300, first=300)
-    with serving(agent):
-        assert bus.wait_stored(60)
-    (aside,) = agent.state.glob("*.damaged-*")
-    assert aside.stat().st_size > 8192
-    items = stored(agent)
-    check_contiguous(items, end=600)
-    assert numbers(items) == list(range(600))
-
-
-def test_file_of_another_kind_is_left_alone(tmp_path: Path, agent: Agent, bus: Bus) -> None:
-    """A setting that names it by mistake costs nobody a file."""
-    notes = tmp_path / "notes.txt"
-    notes.write_text("remember the milk\n" * 100)
-    from ringbus.persister.aside import is_damaged
-
-    with pytest.raises(Exception, match="not a database") as caught:
-        History.open(notes, agent.name, write=True)
-    assert not is_damaged(notes, caught.value)
-    assert is_damaged(tmp_path / "notes.sqlite", caught.value)
-
-
 def test_deleted_database_is_begun_anew(agent: Agent, bus: Bus) -> None:
     """With all that the ring still holds."""
     with serving(agent):

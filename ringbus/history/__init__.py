@@ -33,7 +33,7 @@ import apsw
 from ringbus._closing import Closing
 from ringbus.errors import HistoryError
 from ringbus.events import KINDS, Envelope, Gap, Position
-from ringbus.history import schema, sweeps, table, writing
+from ringbus.history import aside, schema, sweeps, table, writing
 from ringbus.history.reading import Page, Reading, find_place
 from ringbus.history.sweeps import lines_folder
 from ringbus.history.writing import Row
@@ -128,10 +128,12 @@ class History(Closing):
         """The next seq to store of `epoch`, 0 for a new one. It lasts through a power cut.
 
         A new epoch gets ids above all that were ever used. Earlier ones that did not end
-        cleanly get their gap `ring-lost`.
+        cleanly get their gap `ring-lost`. A fresh file goes on after those that were put aside.
         """
         writing.check_epoch(epoch)
         with self._lasting_transaction():
+            if self._db.execute("SELECT 1 FROM epochs").get is None:
+                aside.recall(self._db, self.path, epoch)
             return writing.begin(self._db, epoch)
 
     @_checked

@@ -32,9 +32,14 @@ def begin(db: apsw.Connection, epoch: str) -> int:
     if place is not None:
         db.execute(_REOPEN, (epoch,))
         return place.next
-    db.execute(_LOSE_UNCLEAN)
+    lose_unclean(db, epoch)
     db.execute(_NEW_EPOCH, (epoch,))
     return 0
+
+
+def lose_unclean(db: apsw.Connection, current: str) -> None:
+    """Give all epochs but `current` that did not end cleanly their gap, once."""
+    db.execute(_LOSE_UNCLEAN, (current,))
 
 
 def store(db: apsw.Connection, epoch: str, rows: Sequence[Row]) -> int:
@@ -115,7 +120,7 @@ UPDATE epochs SET clean = 0 WHERE epoch = ? AND base = (SELECT max(base) FROM ep
 """
 _LOSE_UNCLEAN = """
 INSERT INTO gaps SELECT epoch, next, NULL, NULL, 'ring-lost' FROM epochs AS lost
-WHERE NOT clean
+WHERE NOT clean AND epoch <> ?
 AND NOT EXISTS (SELECT 1 FROM gaps WHERE epoch = lost.epoch AND reason = 'ring-lost')
 """
 _NEW_EPOCH = """

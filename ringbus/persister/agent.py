@@ -31,7 +31,7 @@ from ringbus.errors import (
 )
 from ringbus.events import Gap
 from ringbus.history import History
-from ringbus.persister.aside import is_damaged, put_aside
+from ringbus.history.aside import is_damaged, put_aside
 from ringbus.persister.checkpoints import Log
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
@@ -92,6 +92,7 @@ class AgentPersister:
         self._needed = time.monotonic()  # when somebody was last attached
         self._swept = float("-inf")
         self._unable = False
+        self._is_anew = False  # begun after a damaged file was put aside, and nothing stored yet
         self._ring: Ring | None = None
         self._place: Subscriber | None = None  # holds our place until our own gate stands
 
@@ -137,16 +138,28 @@ class AgentPersister:
                 # Somebody stores this ring elsewhere; the ring says where.
                 outcome = self._pause(ring) if self._wait else Outcome.TAKEN
             except (HistoryError, OSError) as error:
+                if self._put_aside(error):
+                    continue
                 self._note_unable(error)
                 outcome = self._pause(ring)
         return outcome
 
+    def _put_aside(self, error: Exception) -> bool:
+        """Whether the file was damaged and a fresh one can be begun at once."""
+        if not (self._lock.is_mine and is_damaged(self.database, error)):
+            return False
+        try:
+            aside = put_aside(self.database)
+        except OSError as reason:
+            log.warning("%s: %s cannot be put aside: %s", self.agent, self.database, reason)
+            return False
+        log.warning("%s: %s; put aside as %s, a fresh one is begun", self.agent, error, aside)
+        is_first = not self._is_anew
+        self._is_anew = self._unable = True
+        return is_first  # on a disk that damages every file, not round and round
+
     def _note_unable(self, error: Exception) -> None:
         self._give_up_place()
-        if self._lock.is_mine and is_damaged(self.database, error):
-            aside = put_aside(self.database)
-            log.warning("%s: %s; put aside as %s, a fresh one is begun", self.agent, error, aside)
-            self._unable = True
         if not self._unable:
             self._unable = True
             log.warning(
@@ -245,6 +258,7 @@ class AgentPersister:
                 self._store_rest(ring, history, gate, batch)
                 return Outcome.RING_GONE
             self._store(ring, history, gate, batch)
+            self._note_able()  # not before: on a disk with little room a small commit is no proof
             if not batch:
                 history.rest()
             patience = SLICE if batch else self._calm_slice
@@ -267,8 +281,10 @@ class AgentPersister:
                 ring.epoch, [], end, [Gap(ring.epoch, first, end - 1, gate.missed, reason)]
             )
             gate.advance(end)
+
+    def _note_able(self) -> None:
         if self._unable:
-            self._unable = False
+            self._unable = self._is_anew = False
             log.warning("%s: storing again", self.agent)
 
     def _store(self, ring: Ring, history: History, gate: Subscriber, batch: Batch) -> None:
