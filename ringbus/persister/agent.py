@@ -141,6 +141,7 @@ class AgentPersister:
                 if self._put_aside(error):
                     continue
                 self._note_unable(error)
+                self._give_up_gates(ring)
                 outcome = self._pause(ring)
         return outcome
 
@@ -159,12 +160,18 @@ class AgentPersister:
         return is_first  # on a disk that damages every file, not round and round
 
     def _note_unable(self, error: Exception) -> None:
-        self._give_up_place()
         if not self._unable:
             self._unable = True
             log.warning(
                 "%s: cannot store: %s; emitters run on, it is tried again", self.agent, error
             )
+
+    def _give_up_gates(self, ring: Ring) -> None:
+        """So that emitters run on: our place, and the gate that a predecessor left for us."""
+        self._give_up_place()
+        if self._lock.is_mine and any(gate.name == HISTORY_GATE for gate in ring.gates()):
+            with suppress(GateTaken):  # somebody stores this ring elsewhere
+                ring.subscribe(gate=HISTORY_GATE).close()
 
     def _pause(self, ring: Ring) -> Outcome | None:
         if self._stop.wait(RETRY):
@@ -330,4 +337,6 @@ class AgentPersister:
         return None
 
     def _is_behind(self, ring: Ring) -> bool:
+        if self._unable:  # it has no gate that could tell
+            return ring.tail > 0
         return any(gate.lag > 0 for gate in ring.gates() if gate.name == HISTORY_GATE)
