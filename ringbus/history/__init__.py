@@ -78,6 +78,7 @@ class History(Closing):
         self._log = path.with_name(path.name + "-wal")
         self._log_identity = _identity(self._log)
         self._db = db
+        self._is_writer = write
         self._pid = os.getpid()
         self._closed = False
         self._reading = Reading(db)
@@ -300,6 +301,8 @@ class History(Closing):
         # A child must not close what its parent uses: it would act on locks it does not hold.
         if os.getpid() == self._pid:
             with _reported(self.path):
+                if self._is_writer and not aside.is_same_file(self.path, self.identity):
+                    aside.close_replaced(self._db, self.path, self._log_identity)
                 self._db.close()
 
     def __repr__(self) -> str:
@@ -318,11 +321,7 @@ class History(Closing):
     def _check_same(self) -> None:
         """SQLite does not notice, and would go on in files that have no name any more."""
         for path, opened in ((self.path, self.identity), (self._log, self._log_identity)):
-            try:
-                same = _identity(path) == opened
-            except OSError:
-                same = False
-            if not same:
+            if not aside.is_same_file(path, opened):
                 raise HistoryError(f"{path}: removed or replaced while in use; open it again")
 
     def _leave_checkpoints_to_caller(self) -> None:

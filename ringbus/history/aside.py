@@ -2,6 +2,9 @@
 
 The fresh one goes on with the ids of the damaged one, as far as that can still be asked for its
 epochs, and tells the events that are only there as a gap.
+
+The log of a file that was replaced goes aside, too. SQLite cannot tell whose log it finds beside a
+file: left there, its pages would come over those of the new one.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from ringbus.history.writing import lose_unclean
 _log = logging.getLogger(__name__)
 
 _MAGIC = b"SQLite format 3\0"
-_DAMAGED = ".damaged-"
+_DAMAGED, _REPLACED = ".damaged-", ".replaced-"
 _PARTS = ("-wal", "-shm")
 
 
@@ -49,6 +52,38 @@ def put_aside(database: Path) -> Path:
     return aside
 
 
+def close_replaced(db: apsw.Connection, database: Path, log: tuple[int, int]) -> None:
+    """Close a file that is no longer what its name leads to, and take its log away from there.
+
+    What its log holds is put into it first, wherever it is now. `log` is the log's identity.
+    """
+    try:
+        frames, applied = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    except apsw.Error as error:
+        _log.info("%s: no checkpoint of a file that was replaced: %s", database, error)
+        frames, applied = 1, 0
+    # Else SQLite removes what is at the log's name, and that may be the log of the new file.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.close()
+    if not is_same_file(_part(database, _PARTS[0]), log):
+        return
+    aside = _free_name(database, _REPLACED)
+    for suffix in _PARTS:
+        if frames == applied:
+            _part(database, suffix).unlink(missing_ok=True)
+        else:
+            _part(database, suffix).rename(_part(aside, suffix))
+
+
+def is_same_file(path: Path, identity: tuple[int, int]) -> bool:
+    """Whether the name still leads to that device and inode."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == identity
+
+
 def _free_name(database: Path, label: str) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     number, name = 1, f"{database.name}{label}{stamp}"
@@ -64,7 +99,10 @@ def _part(database: Path, suffix: str) -> Path:
 
 def all_put_aside(database: Path) -> list[Path]:
     """Files that this one followed, the oldest first, and their logs."""
-    return sorted(database.parent.glob(glob.escape(database.name + _DAMAGED) + "*"))
+    found: list[Path] = []
+    for label in (_DAMAGED, _REPLACED):
+        found += sorted(database.parent.glob(glob.escape(database.name + label) + "*"))
+    return found
 
 
 def recall(db: apsw.Connection, database: Path, current: str) -> None:

@@ -14,32 +14,38 @@ import queue
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 
 from ringbus.history import History
+from ringbus.history.aside import is_same_file
 
 log = logging.getLogger(__name__)
 
 LARGE_LOG = 8 << 20  # new bytes that are worth a checkpoint's flushes
 LOG_CAP = 64 << 20
 
+_Request: TypeAlias = tuple[Path, tuple[int, int]]
+"""A file, and which it was."""
+
 
 class Checkpointer:
     """One thread for all writers of a process; it starts with the first request."""
 
     def __init__(self) -> None:
-        self._wanted: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        self._waiting: set[Path] = set()
+        self._wanted: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._waiting: set[_Request] = set()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def ask(self, path: Path) -> None:
+    def ask(self, history: History) -> None:
         """Returns at once; who asks again before it was done asks for the same."""
         self._start()
-        if path not in self._waiting:
-            self._waiting.add(path)
-            self._wanted.put(path)
+        request = (history.path, history.identity)
+        if request not in self._waiting:
+            self._waiting.add(request)
+            self._wanted.put(request)
 
     def _start(self) -> None:
         with self._starting:
@@ -50,8 +56,11 @@ class Checkpointer:
 
     def _serve(self) -> None:
         while True:
-            path = self._wanted.get()
-            self._waiting.discard(path)
+            request = self._wanted.get()
+            self._waiting.discard(request)
+            path, identity = request
+            if not is_same_file(path, identity):
+                continue  # the log beside it may be the old file's: the writer sees to that
             try:
                 checkpoint(path)
             except apsw.Error as error:  # the writer meets whatever it is, too, and acts on it
@@ -89,4 +98,4 @@ class Log:
             self._asked_at = 0
         elif length - self._asked_at > (0 if is_calm else LARGE_LOG):
             self._asked_at = length
-            self._checkpointer.ask(self._history.path)
+            self._checkpointer.ask(self._history)
