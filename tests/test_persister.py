@@ -23,14 +23,13 @@ from storing import (
     texts,
     wait_stored,
 )
-from turns import Agent, ringbus, wait_until
+from turns import Agent, wait_until
 
 from ringbus.bus import Bus
 from ringbus.events import Note
 from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.persister import Persister
-from ringbus.persister import agent as agent_persister
 from ringbus.persister.agent import AgentPersister, Outcome
 from ringbus.ring import HISTORY_GATE, Ring, options
 from ringbus.ring.batch import Batch
@@ -186,70 +185,6 @@ def test_persister_that_stood_still_within_the_limit_loses_nothing(agent: Agent,
         emitting.join()
         wait_stored(bus)
     assert numbers(stored(agent)) == list(range(5000))
-
-
-# --- one writer ---------------------------------------------------------------------------
-
-
-def test_second_persister_says_so_and_ends(agent: Agent, bus: Bus) -> None:
-    """Exit status 1, with a line that tells the remedy."""
-    with serving(agent):
-        second = ringbus("persist", *agent.place)
-    assert second.returncode == 1
-    assert f"another persister serves {agent.name}" in second.stderr.decode()
-    assert "--wait" in second.stderr.decode()
-
-
-def test_waiting_persister_follows_one_that_ends(
-    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With `wait` it takes the lock when it is free."""
-    monkeypatch.setattr(agent_persister, "PATIENCE", 0.0)
-    with serving(agent) as first:
-        emit_notes(bus, 10)
-        with Serving(AgentPersister(agent.name, agent.database, wait=True)):
-            first.persister.stop()
-            first.join()
-            emit_notes(bus, 10, first=10)
-            wait_stored(bus)
-    assert numbers(stored(agent)) == list(range(20))
-
-
-def test_explicit_persister_takes_over_from_an_automatic_one_under_load(
-    agent: Agent, bus: Bus
-) -> None:
-    """No gap and no double between the two."""
-    with serving(agent, automatic=True) as first, Emitting(bus, limit=20_000) as emitting:
-        emitting.wait_for(3000)
-        with serving(agent):
-            first.join()
-            emitting.join()
-            wait_stored(bus)
-    assert first.outcome is Outcome.HANDED_OVER
-    assert numbers(stored(agent)) == list(range(20_000))
-    assert gaps(stored(agent)) == []
-
-
-def test_explicit_persister_is_not_taken_over(agent: Agent, bus: Bus) -> None:
-    """Neither by another of its kind nor by an automatic one."""
-    with serving(agent) as first:
-        for automatic in (True, False):
-            second = AgentPersister(agent.name, agent.database, automatic=automatic)
-            assert second.run() is Outcome.TAKEN
-        assert first.outcome is None
-
-
-def test_ring_is_stored_in_one_database(agent: Agent, bus: Bus) -> None:
-    """A persister with another file ends, and leaves no trace of the ring in it."""
-    other = agent.state / "other.sqlite"
-    with serving(agent):
-        assert AgentPersister(agent.name, other).run() is Outcome.TAKEN
-        with Ring.open(agent.name, observer=True) as ring:
-            database = ring.database()
-    assert database is not None
-    assert database.path == str(agent.database)
-    with History.open(other, agent.name) as history:
-        assert history.epochs() == []
 
 
 # --- automatic ones -----------------------------------------------------------------------

@@ -283,6 +283,7 @@ def test_second_database_is_refused_while_the_first_is_served(
         for _ in range(10):
             persister = AgentPersister(agent.name, elsewhere.database)
             assert persister.run() is Outcome.TAKEN
+            assert str(agent.database) in persister.rival
         emitting.join()
         wait_stored(bus)
     assert check_account(agent, 10_000) == []

@@ -122,7 +122,9 @@ def persist(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: persister.stop())
     ended = persister.run(
-        lambda agent: warn(f"another persister serves {agent}; --wait waits for its place")
+        lambda agent, who: warn(
+            f"another persister serves {agent}; --wait waits for its place. It is {who}"
+        )
     )
     if Outcome.TAKEN in ended.values() and not automatic:
         context.exit(1)

@@ -63,11 +63,11 @@ class Persister:
         """Makes `run()` store what is there and return; safe in a signal handler."""
         self._is_stopping = True  # no Event: its lock may be held by what the signal interrupted
 
-    def run(self, on_taken: Callable[[str], None] | None = None) -> dict[str, Outcome]:
+    def run(self, on_taken: Callable[[str, str], None] | None = None) -> dict[str, Outcome]:
         """Blocks until `stop()`, or until nothing is left to do; how the agents' persisters ended.
 
-        `on_taken` is told of an agent that another persister serves. Raises `RingbusError` if no
-        named agent can be served and one of their rings is why.
+        `on_taken` is told of an agent that another persister serves, and who that is. Raises
+        `RingbusError` if no named agent can be served and one of their rings is why.
         """
         lib.rb_return_large_blocks()  # hundreds of agents: what one needed, another needs next
         while not self._is_stopping:
@@ -153,11 +153,11 @@ class Persister:
         finally:
             self._just_ended.put(agent)
 
-    def _collect_ended(self, on_taken: Callable[[str], None] | None) -> None:
+    def _collect_ended(self, on_taken: Callable[[str, str], None] | None) -> None:
         while not self._just_ended.empty():
             agent = self._just_ended.get()
-            thread, _ = self._running.pop(agent)
+            thread, persister = self._running.pop(agent)
             thread.join()
             self._look_through_at = float("-inf")  # there may be a ring of this name again
             if on_taken is not None and self._ended.get(agent) is Outcome.TAKEN:
-                on_taken(agent)
+                on_taken(agent, persister.rival)

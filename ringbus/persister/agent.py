@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -33,6 +34,7 @@ from ringbus.events import Gap
 from ringbus.history import History
 from ringbus.history.aside import is_damaged, put_aside
 from ringbus.persister.checkpoints import Log
+from ringbus.persister.rivals import who_has_open, who_is
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.ring import HISTORY_GATE, Database, Ring
 from ringbus.ring.batch import Batch
@@ -93,6 +95,7 @@ class AgentPersister:
         self._swept = float("-inf")
         self._unable = False
         self._is_anew = False  # begun after a damaged file was put aside, and nothing stored yet
+        self.rival = ""  # who serves the agent instead, in words for people
         self._ring: Ring | None = None
         self._place: Subscriber | None = None  # holds our place until our own gate stands
 
@@ -135,8 +138,8 @@ class AgentPersister:
             try:
                 outcome = self._become_writer(ring) or self._serve(ring)
             except GateTaken:
-                # Somebody stores this ring elsewhere; the ring says where.
                 outcome = self._pause(ring) if self._wait else Outcome.TAKEN
+                self._find_rival(lambda: _who_stores(ring), is_waiting=outcome is None)
             except (HistoryError, OSError) as error:
                 if self._put_aside(error):
                     continue
@@ -189,17 +192,32 @@ class AgentPersister:
         patience = 0.0 if self._automatic else PATIENCE
         deadline = time.monotonic() + patience
         while not self._lock.acquire():
-            outcome = self._ask_holder(ring, is_patient=time.monotonic() < deadline)
+            is_patient = time.monotonic() < deadline
+            outcome = self._ask_holder(ring, is_patient=is_patient)
+            if not is_patient:
+                is_waiting = outcome is None and not self._automatic
+                self._find_rival(lambda: who_has_open(self._lock.path), is_waiting=is_waiting)
             if outcome is not None:
                 return outcome
+        self.rival = ""
         self._say_who_serves(ring)
         return None
+
+    def _find_rival(self, find: Callable[[], str], *, is_waiting: bool) -> None:
+        """Once: looking costs a walk over all processes. Who ends and does not wait tells it."""
+        if not self.rival:
+            self.rival = find()
+            if is_waiting:
+                log.warning("%s: waits for the place of %s", self.agent, self.rival)
 
     def _ask_holder(self, ring: Ring, *, is_patient: bool) -> Outcome | None:
         """An automatic persister gives way when asked; any other keeps the lock until it ends."""
         flags = ring.flags
         if flags & lib.RB_FLAG_AUTOMATIC and not self._automatic:
-            self._hold_place(ring)
+            if is_patient:
+                self._hold_place(ring)
+            else:
+                self._give_up_place()  # it is stopped: emitters shall not wait for us as well
             ring.change_flags(set=lib.RB_FLAG_HANDOVER)
         elif not (self._wait or is_patient or flags & lib.RB_FLAG_LEAVING):
             return Outcome.TAKEN
@@ -340,3 +358,11 @@ class AgentPersister:
         if self._unable:  # it has no gate that could tell
             return ring.tail > 0
         return any(gate.lag > 0 for gate in ring.gates() if gate.name == HISTORY_GATE)
+
+
+def _who_stores(ring: Ring) -> str:
+    """The process whose gate stands in the way, and where it stores the ring."""
+    pids = [gate.pid for gate in ring.gates() if gate.name == HISTORY_GATE]
+    database = ring.database()
+    place = f"; it stores the ring in {database.path}" if database is not None else ""
+    return (who_is(pids[0]) if pids else "a process that is just leaving") + place
