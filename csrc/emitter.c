@@ -229,7 +229,7 @@ static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacl
 /* The clock may step back; one emitter's records never do. */
 static uint64_t read_clock(struct rb_emitter *e) {
     uint64_t now_ns = rb_realtime_ns();
-    if (now_ns > e->ts_ns) {
+    if ((int64_t)now_ns > (int64_t)e->ts_ns) { /* signed: a clock before 1970 is not far ahead */
         e->ts_ns = now_ns;
     }
     return now_ns;
@@ -360,6 +360,7 @@ int rb_emitter_open(int fd, const char *path, uint32_t policy, uint64_t limit_ns
     }
     *e = (struct rb_emitter){
         .patience = {.policy = policy, .limit_ns = limit_ns}, .block = RB_NONE, .is_fresh = true};
+    e->ts_ns = (uint64_t)INT64_MIN;
     int status = rb_handle_open(&e->handle, fd, path, why, why_size);
     if (status != RB_OK) {
         free(e);
