@@ -21,7 +21,7 @@ from turns import Agent, started, wait_until
 
 import ringbus
 from ringbus.bus import Bus
-from ringbus.errors import RingUnlinked
+from ringbus.errors import BackPressure, RingUnlinked
 from ringbus.events import Envelope, Gap, Note, Reset, encode
 from ringbus.follow import Follow
 from ringbus.history import History
@@ -166,6 +166,18 @@ def put(ring: Ring, text: str) -> int:
     return ring.emit(payload, kind)
 
 
+def emit_to_the_gate(agent: Agent, first: int) -> int:
+    """Notes until the ring has no room before the gate; how many there are then."""
+    number = first
+    with Ring.open(agent.name, policy="fail") as ring:
+        while True:
+            try:
+                put(ring, str(number))
+            except BackPressure:
+                return number
+            number += 1
+
+
 def text(item: Item) -> str:
     """What a note says."""
     assert isinstance(item, Envelope), item
@@ -232,6 +244,7 @@ def check_account(
 def rows_by_id(agent: Agent) -> dict[int, str]:
     """What each id holds; every one lies among those of its own epoch."""
     with closing(apsw.Connection(str(agent.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        db.set_busy_timeout(60_000)  # somebody may just be closing it
         epochs = db.execute("SELECT base, next FROM epochs ORDER BY base").fetchall()
         rows = dict(db.execute("SELECT id, payload_json FROM events ORDER BY id"))
     ends = [base for base, _ in epochs[1:]]
@@ -247,8 +260,11 @@ def rows_without_log(path: Path, folder: Path) -> int:
     # By another process: whoever closes a file gives up all locks that its process has on it.
     subprocess.run(["cp", path, copy], check=True)
     with closing(apsw.Connection(str(copy))) as db:
-        found = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'events'").get
-        return int(db.execute("SELECT count(*) FROM events").get) if found else 0
+        try:
+            found = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'events'").get
+            return int(db.execute("SELECT count(*) FROM events").get) if found else 0
+        except apsw.CorruptError:
+            return 0  # copied in the midst of a checkpoint, which SQLite would finish with the log
 
 
 def check_ids_kept(before: dict[int, str], after: dict[int, str]) -> None:

@@ -10,8 +10,9 @@ from storing import (
     SMALL,
     Emitting,
     Serving,
-    check_contiguous,
+    check_account,
     emit_notes,
+    emit_to_the_gate,
     gaps,
     has_gate,
     numbers,
@@ -33,6 +34,7 @@ from ringbus.persister import Persister
 from ringbus.persister.agent import AgentPersister, Outcome
 from ringbus.ring import HISTORY_GATE, Ring, options
 from ringbus.ring.batch import Batch
+from ringbus.settings import Policy
 
 
 @pytest.fixture
@@ -151,8 +153,47 @@ def test_killed_and_restarted_persister_misses_nothing(agent: Agent, bus: Bus) -
             process = stack.enter_context(persister_process(agent))
         emitting.join()
         wait_stored(bus)
-    assert numbers(stored(agent)) == list(range(20_000))
-    assert gaps(stored(agent)) == []
+    assert check_account(agent, 20_000) == []
+
+
+@pytest.mark.parametrize("policy", ["block", "drop"])
+def test_ring_that_is_lapped_while_the_persister_is_dead(
+    agent: Agent, impatient: None, policy: Policy
+) -> None:
+    """Emitters pass its gate by their policy; the next one tells exactly what the ring lost."""
+    with agent.bus(size=SMALL, policy=policy) as bus:
+        emitted = 0
+        lost = []
+        for _ in range(3):
+            with persister_process(agent) as process:
+                wait_stored(bus)
+                emit_notes(bus, 10, first=emitted)
+                wait_stored(bus)
+                process.kill()
+            emit_notes(bus, 4990, first=emitted + 10)
+            emitted += 5000
+            with Ring.open(agent.name, observer=True) as ring:
+                lost.append((emitted - 4990, ring.floor - 1))
+        with serving(agent):
+            wait_stored(bus)
+    assert [(gap.from_, gap.to) for gap in check_account(agent, emitted)] == lost
+    assert {gap.reason for gap in gaps(stored(agent))} == {"lapped"}
+
+
+def test_emitters_that_fail_at_the_gate_of_a_dead_persister_lose_nothing(
+    agent: Agent, bus: Bus
+) -> None:
+    """What is refused was not published; what was published is all stored."""
+    published = 0
+    for _ in range(3):
+        with persister_process(agent) as process:
+            wait_stored(bus)
+            process.kill()
+        published = emit_to_the_gate(agent, published)
+    with serving(agent):
+        wait_stored(bus)
+    assert published > 1000
+    assert check_account(agent, published) == []
 
 
 def test_stopped_persister_holds_emitters_up_for_their_limit_only(
@@ -165,16 +206,13 @@ def test_stopped_persister_holds_emitters_up_for_their_limit_only(
         with paused(process.pid):
             emit_notes(bus, 4990, first=10)
         wait_stored(bus)
-    items = stored(agent)
-    check_contiguous(items, end=5000)
-    (gap,) = gaps(items)
+    (gap,) = check_account(agent, 5000)
     assert (gap.from_, gap.reason) == (10, "lapped")
-    assert len(numbers(items)) + (gap.missed or 0) == 5000
     assert [record.message for record in caplog.records if "pushed on" in record.message] != []
     assert len(caplog.records) == 1
     with Follow(agent.name, database=agent.database) as follow:
         found = [item for _ in range(20) for item in follow.read(timeout=0)]
-    assert found == items
+    assert found == stored(agent)
 
 
 def test_persister_that_stood_still_within_the_limit_loses_nothing(agent: Agent, bus: Bus) -> None:
@@ -184,7 +222,7 @@ def test_persister_that_stood_still_within_the_limit_loses_nothing(agent: Agent,
             emitting.wait_for(500)
         emitting.join()
         wait_stored(bus)
-    assert numbers(stored(agent)) == list(range(5000))
+    assert check_account(agent, 5000) == []
 
 
 # --- automatic ones -----------------------------------------------------------------------

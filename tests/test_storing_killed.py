@@ -23,6 +23,7 @@ from storing import (
     check_ids_kept,
     die_at,
     emit_notes,
+    emit_to_the_gate,
     gaps,
     has_gate,
     numbers,
@@ -39,7 +40,6 @@ from turns import Agent, python, started, wait_until
 from workers import acknowledged, all_ended, text_of, worker
 
 from ringbus.bus import Bus
-from ringbus.errors import BackPressure
 from ringbus.events import Envelope, Gap, Note
 from ringbus.history import History
 from ringbus.ring import Ring, unlink
@@ -113,18 +113,6 @@ def test_killed_at_each_step_of_a_batch(agent: Agent, bus: Bus, point: str, time
     check_ids_kept(before, rows_by_id(agent))
 
 
-def emit_to_the_gate(agent: Agent, first: int) -> int:
-    """Notes until the ring has no room before the gate; how many there are then."""
-    number = first
-    with Ring.open(agent.name, policy="fail") as ring:
-        while True:
-            try:
-                put(ring, str(number))
-            except BackPressure:
-                return number
-            number += 1
-
-
 def test_killed_at_any_line(agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the persister and the history: begun, a loss told, batches, sweeps, and its end.
 
@@ -137,12 +125,14 @@ def test_killed_at_any_line(agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPa
     emitted = 0
     before: dict[int, str] = {}
     with Ring.open(agent.name, policy="drop") as ring:
-        for _ in range(80):
+        for _ in range(60):
             for _ in range(dice.choice([30, 100, 1500])):
                 put(ring, str(emitted))
                 emitted += 1
 
-            def run(child: Child, step: int = dice.randrange(1, 900)) -> None:
+            def run(
+                child: Child, step: int = dice.randrange(1, dice.choice([500, 900, 4000]))
+            ) -> None:
                 die_at(step)
                 store_all(agent)
 
