@@ -28,7 +28,7 @@ from ringbus.cli.watch import present
 from ringbus.events import Gap
 from ringbus.follow import Follow
 from ringbus.history import History
-from ringbus.persister.aside import put_aside
+from ringbus.history.aside import put_aside
 from ringbus.settings import Retention
 
 

@@ -16,7 +16,7 @@ from turns import Agent, python, wait_until
 from ringbus.errors import BackPressure, HistoryError
 from ringbus.events import Note, encode
 from ringbus.history import History
-from ringbus.persister.aside import put_aside
+from ringbus.history.aside import put_aside
 from ringbus.ring import HISTORY_GATE, Ring, unlink
 from ringbus.settings import Retention
 
