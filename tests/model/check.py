@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +46,8 @@ class Limits:
 SHALLOW = Limits(megabytes=4000, minutes=25, table=24, depth=200_000)
 
 
-def deep_limits(jobs: int) -> Limits:
-    """All together stay below 16 GiB, with what is around the states."""
-    return Limits(megabytes=15_000 // jobs, minutes=40, table=26, depth=2_000_000)
+# One at a time: with what is around the states it stays below 16 GiB.
+DEEP = Limits(megabytes=15_000, minutes=40, table=26, depth=2_000_000)
 
 
 @dataclass(frozen=True)
@@ -140,22 +139,27 @@ def report(case: Case, outcome: Outcome) -> bool:
 def run_cases(every: Sequence[Case], jobs: int, score: Score) -> str:
     """Prints the table as the searches end; returns what was tried."""
     say(f"{'configuration':<65} {'states':>12} {'depth':>7} {'seconds':>7}  result")
-    deep = deep_limits(jobs)
     tried: Counter[str] = Counter()
-    with ThreadPoolExecutor(jobs) as pool:
-        searches = {
-            pool.submit(run_case, case, deep if case.deep else SHALLOW): case for case in every
-        }
-        for done in as_completed(searches):
-            case, outcome = searches[done], done.result()
-            is_right = report(case, outcome)
-            score.count(1, not is_right)
-            if is_right and outcome.result == CUT_OFF:
-                tried[CUT_OFF] += 1
-            elif is_right:
-                tried[kind_of(case)] += 1
+    for case, outcome in outcomes(every, jobs):
+        is_right = report(case, outcome)
+        score.count(1, not is_right)
+        if is_right and outcome.result == CUT_OFF:
+            tried[CUT_OFF] += 1
+        elif is_right:
+            tried[kind_of(case)] += 1
     told = [f"{count} {kind}" for kind in KINDS if (count := tried[kind])]
     return ", ".join(told) or "nothing"
+
+
+def outcomes(every: Sequence[Case], jobs: int) -> Iterator[tuple[Case, Outcome]]:
+    """As the searches end; those that need all the memory come last."""
+    with ThreadPoolExecutor(jobs) as pool:
+        searches = {pool.submit(run_case, case): case for case in every if not case.deep}
+        for done in as_completed(searches):
+            yield searches[done], done.result()
+    for case in every:
+        if case.deep:
+            yield case, run_case(case, DEEP)
 
 
 KINDS = (
