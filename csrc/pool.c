@@ -122,8 +122,9 @@ int rb_pool_acquire(struct rb_segment *segment, struct rb_pool_view *view, uint3
                 view->count--; /* taken since: do not give up records for nothing */
                 continue;
             }
-            if (newest >= rb_order_tail(segment)) {
-                return RB_CORRUPT; /* no emitter gave that word: raising the floor would end all */
+            if (newest >= rb_order_tail(segment) || newest >= RB_CURSOR_MASK) {
+                return RB_CORRUPT; /* no emitter gave that word: raising the floor would end all,
+                                    * and nothing is above the last number */
             }
             obstacle->gate = rb_gate_smallest(segment, &obstacle->word);
             if (obstacle->gate != RB_NONE && newest >= rb_gate_cursor(obstacle->word)) {

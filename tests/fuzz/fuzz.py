@@ -70,7 +70,12 @@ REGRESSIONS = {
         + step(OPEN, 1)
         + step(EMIT, 1)
         + step(CHANGE, HINT, value=ALL_ONES)
-        + step(EMIT, 0, value=15)
+        + step(EMIT, 0, value=15),
+        "a gate pushed for ever: nothing is above the last number": bytes.fromhex(
+            "0001000f525252520700010000000800"
+            "08000f000000080008000a000f000000"
+            "0800000b0f00000008000c000f00000008000e000f000000"
+        ),
     },
 }
 
