@@ -9,7 +9,6 @@ into a ring that nobody stores.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
@@ -26,10 +25,17 @@ from benchmarks.harness import (
     round_robin,
     without_collector,
 )
-from benchmarks.processes import Child
 from benchmarks.rings import RECORD_BYTES, fresh_ring
-from benchmarks.storing import KIND, event, fits, folders, persist, stored, wait_stored
-from ringbus.history import History
+from benchmarks.storing import (
+    KIND,
+    event,
+    fits,
+    folders,
+    require_stored,
+    stored,
+    stored_ring,
+    wait_stored,
+)
 from ringbus.ring import Ring
 
 ALONE = "nobody stores"
@@ -57,20 +63,9 @@ def _beside(folder: Path, size: int, count: int) -> Callable[[], list[int]]:
     kept = fits(size)
 
     def measure() -> list[int]:
-        with (
-            tempfile.TemporaryDirectory(dir=folder, prefix="ringbus-bench-") as place,
-            fresh_ring(size=size, policy="block") as ring,
-        ):
-            path = Path(place, f"{ring.name}.sqlite")
-            with Child(persist, ring.name, path, core=1) as child:
-                child.hear()
-                child.tell()
-                wait_stored(ring, 0)
-                times = _times(ring, count, lambda seq: _rest(ring, seq, kept))
-                wait_stored(ring, count)
-                child.tell()
-            with History.open(path, ring.name) as history:
-                require(history.count() == count, f"{history.count()} of {count} rows are stored")
+        with stored_ring(folder, size) as (ring, path):
+            times = _times(ring, count, lambda seq: _rest(ring, seq, kept))
+            require_stored(ring, path, count)
             return times
 
     return measure

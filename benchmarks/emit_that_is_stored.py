@@ -27,10 +27,16 @@ from benchmarks.harness import (
     round_robin,
     without_collector,
 )
-from benchmarks.processes import Child
-from benchmarks.rings import RECORD_BYTES, fresh_ring
-from benchmarks.storing import KIND, event, fits, folders, persist, wait_stored
-from ringbus.history import History
+from benchmarks.rings import RECORD_BYTES
+from benchmarks.storing import (
+    KIND,
+    event,
+    fits,
+    folders,
+    require_stored,
+    stored_ring,
+    wait_stored,
+)
 
 OURS = "ring.emit, with a persister"
 ORIGINAL = "an INSERT in the emitter"
@@ -79,22 +85,12 @@ def _by_ring(folder: Path, size: int) -> Callable[[], Cost]:
     payloads = [event(number) for number in range(count)]
 
     def measure() -> Cost:
-        with (
-            tempfile.TemporaryDirectory(dir=folder, prefix="ringbus-bench-") as place,
-            fresh_ring(size=size, policy="block") as ring,
-        ):
-            path = Path(place, f"{ring.name}.sqlite")
-            with Child(persist, ring.name, path, core=1) as child:
-                child.hear()
-                child.tell()
-                ring.emit(payloads[0], KIND)
-                wait_stored(ring, 1)  # from here on it is at work
-                emit = ring.emit
-                cost = _cost(lambda payload: emit(payload, KIND), payloads)
-                wait_stored(ring, count + 1)
-                child.tell()
-            with History.open(path, ring.name) as history:
-                require(history.count() == count + 1, "events are missing in the history")
+        with stored_ring(folder, size) as (ring, path):
+            ring.emit(payloads[0], KIND)
+            wait_stored(ring, 1)  # from here on it is at work
+            emit = ring.emit
+            cost = _cost(lambda payload: emit(payload, KIND), payloads)
+            require_stored(ring, path, count + 1)
             return cost
 
     return measure

@@ -9,7 +9,6 @@ when it is committed: whoever reads the history then finds it.
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +25,9 @@ from benchmarks.harness import (
     require,
     round_robin,
 )
-from benchmarks.processes import PATIENCE, Child
-from benchmarks.rings import RECORD_BYTES, fresh_ring
-from benchmarks.storing import KIND, event, folders, persist, stored
-from ringbus.history import History
+from benchmarks.processes import PATIENCE
+from benchmarks.rings import RECORD_BYTES
+from benchmarks.storing import KIND, event, folders, require_stored, stored, stored_ring
 from ringbus.ring import Ring
 
 LIMIT_MS = 50
@@ -59,19 +57,10 @@ def run(options: Options) -> Result:
 
 def _measure(folder: Path, count: int) -> Callable[[], list[int]]:
     def measure() -> list[int]:
-        with (
-            tempfile.TemporaryDirectory(dir=folder, prefix="ringbus-bench-") as place,
-            fresh_ring() as ring,
-        ):
-            path = Path(place, f"{ring.name}.sqlite")
-            with Child(persist, ring.name, path, core=1) as child:
-                child.hear()
-                child.tell()
-                _time_one(ring, 0)  # and the persister has begun
-                times = [_time_one(ring, number) for number in range(1, count + 1)]
-                child.tell()
-            with History.open(path, ring.name) as history:
-                require(history.count() == count + 1, "events are missing in the history")
+        with stored_ring(folder) as (ring, path):
+            _time_one(ring, 0)  # and the persister has begun
+            times = [_time_one(ring, number) for number in range(1, count + 1)]
+            require_stored(ring, path, count + 1)
             return times
 
     return measure

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.environment import filesystem
 from benchmarks.harness import require
-from benchmarks.processes import wait_until
-from benchmarks.rings import RECORD_BYTES
+from benchmarks.processes import Child, wait_until
+from benchmarks.rings import RECORD_BYTES, fresh_ring
 from ringbus.events import KINDS
 from ringbus.history import History
 from ringbus.persister.agent import AgentPersister
@@ -56,6 +57,28 @@ def persist(link: Connection, agent: str, path: Path) -> None:
     link.recv()
     persister.stop()
     thread.join()
+
+
+@contextmanager
+def stored_ring(folder: Path, size: int | None = None) -> Iterator[tuple[Ring, Path]]:
+    """A ring, and the history in `folder` that a persister on the other core fills from it."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="ringbus-bench-") as place,
+        fresh_ring(size=size, policy="block") as ring,
+    ):
+        path = Path(place, f"{ring.name}.sqlite")
+        with Child(persist, ring.name, path, core=1) as child:
+            child.hear()
+            child.tell()
+            yield ring, path
+            child.tell()
+
+
+def require_stored(ring: Ring, path: Path, count: int) -> None:
+    """Waits until the history holds so many events, which are all."""
+    wait_stored(ring, count)
+    with History.open(path, ring.name) as history:
+        require(history.count() == count, f"{history.count()} of {count} rows are stored")
 
 
 def stored(ring: Ring) -> int:
