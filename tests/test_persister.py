@@ -31,6 +31,7 @@ from ringbus.events import Note
 from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.persister import Persister
+from ringbus.persister import agent as agent_module
 from ringbus.persister.agent import AgentPersister, Outcome
 from ringbus.ring import HISTORY_GATE, Ring, options
 from ringbus.ring.batch import Batch
@@ -249,3 +250,17 @@ def test_automatic_persister_of_a_removed_ring_ends(agent: Agent) -> None:
     """Removed before it came up: it does not wait for another."""
     persister = Persister([agent.name], agent.state, automatic=True)
     assert persister.run() == {agent.name: Outcome.RING_GONE}
+
+
+def test_calm_history_is_swept_to_its_end(
+    agent: Agent, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slice by slice without an event in between, not one slice a minute."""
+    monkeypatch.setattr(agent_module, "SWEEP_ROWS", 5)
+    with serving(agent):
+        emit_notes(bus, 100)
+        assert bus.wait_stored(60)
+    monkeypatch.setenv("RINGBUS_HISTORY", "10")
+    with serving(agent), History.open(agent.database, agent.name) as history:
+        wait_until(lambda: history.count() == 10, "the end of the sweep")
+    assert numbers(stored(agent)) == list(range(90, 100))

@@ -284,16 +284,17 @@ class AgentPersister:
                 return Outcome.RING_GONE
             self._store(ring, history, gate, batch)
             self._note_able()  # not before: on a disk with little room a small commit is no proof
-            if not batch:
-                history.rest()
-            patience = SLICE if batch else self._calm_slice
-            wal.look(is_calm=not batch)
             if end is not None and gate.cursor >= end:
                 return Outcome.STOPPED
             outcome = self._must_leave(ring, busy=bool(batch))
             if outcome is not None:
                 return outcome
-            self._sweep(history)
+            is_sweeping = self._sweep(history)
+            is_calm = not batch and not is_sweeping
+            if is_calm:
+                history.rest()
+            wal.look(is_calm=is_calm)
+            patience = CALM if is_sweeping else self._calm_slice if is_calm else SLICE
             if batch and not batch.is_full and batch.size < ring.size // CALM_PART:
                 self._stop.wait(CALM)
 
@@ -329,12 +330,15 @@ class AgentPersister:
                 self._store(ring, history, gate, batch)
         history.end_epoch(ring.epoch)
 
-    def _sweep(self, history: History) -> None:
+    def _sweep(self, history: History) -> bool:
+        """One slice, if it is time; whether there may be more to delete."""
         if time.monotonic() - self._swept < SWEEP_EVERY:
-            return
+            return False
         deleted = history.sweep(settings.retention(), time.time_ns(), SWEEP_ROWS)
-        if deleted < SWEEP_ROWS:
-            self._swept = time.monotonic()
+        if deleted == SWEEP_ROWS:
+            return True
+        self._swept = time.monotonic()
+        return False
 
     # Leaving
 
