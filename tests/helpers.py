@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import struct
+import threading
 import time
 import traceback
 import zlib
@@ -195,6 +196,15 @@ class Child:
         self.kill()
         os.close(self._in)
         os.close(self._out)
+
+
+def is_asleep(thread: threading.Thread) -> bool:
+    """Whether the thread sleeps in the kernel, in a futex."""
+    try:
+        with open(f"/proc/self/task/{thread.native_id}/syscall") as file:  # noqa: PTH123
+            return file.read().split()[0] in {"202", "98"}
+    except FileNotFoundError:
+        return False
 
 
 def all_free(ring: Ring) -> bool:

@@ -6,12 +6,11 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Child, check, payload, wait_until
+from helpers import Child, check, is_asleep, payload, wait_until
 from others import GROUP, become_other, need_root
 
 import ringbus
@@ -261,7 +260,7 @@ def test_forked_reader_is_refused_and_close_ends_its_sleep(ring: Ring) -> None:
 
         thread = threading.Thread(target=sleep)
         thread.start()
-        time.sleep(0.05)
+        wait_until(lambda: is_asleep(thread))
         subscriber.close()
         thread.join(20)
         assert len(errors) == 1

@@ -6,21 +6,12 @@ import threading
 import time
 
 import pytest
-from helpers import Child, fill, fill_to_the_gate, wait_until
+from helpers import Child, fill, fill_to_the_gate, is_asleep, wait_until
 
 import ringbus
 from ringbus import Ring, RingClosed, RingUnlinked
 
 LONG = 300.0  # seconds; nothing here takes that long unless something is wrong
-
-
-def is_asleep(thread: threading.Thread) -> bool:
-    """Whether the thread sleeps in the kernel, in a futex."""
-    try:
-        with open(f"/proc/self/task/{thread.native_id}/syscall") as file:  # noqa: PTH123
-            return file.read().split()[0] in {"202", "98"}
-    except FileNotFoundError:
-        return False
 
 
 class Waiter(threading.Thread):
