@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 from time import monotonic_ns
 
 import apsw
@@ -95,9 +96,6 @@ def _figures(name: str, place: str, of: Sequence[Stored]) -> list[Figure]:
 
 
 def _targets(stored: dict[tuple[str, str], list[Stored]]) -> list[Target]:
-    def median(values: list[float]) -> float:
-        return Figure("", "", "", values).median
-
     ours = stored[PERSISTER, "tmpfs"]
     targets = []
     for other, limit in ((EXECUTEMANY, RATIO), (BIND_STEP, 1.0)):
