@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ringbus._native import Record
+from ringbus.choice import ALL, Choice
 from ringbus.errors import HistoryError, Lapped, RingUnlinked
 from ringbus.events import Envelope, Position, record_payload
 from ringbus.history import History
@@ -60,50 +62,104 @@ def end_of(history: History | None, ring: Ring | None) -> Position | None:
 
 
 def recent(
-    history: History | None, ring: Ring | None, limit: int, before: Position | None = None
+    history: History | None,
+    ring: Ring | None,
+    limit: int,
+    before: Position | None = None,
+    *,
+    after: Position | None = None,
+    choice: Choice = ALL,
 ) -> list[Envelope]:
-    """The newest `limit` events before a position, or of all, oldest first; no transient ones."""
-    if ring is None:
-        return _stored(history, before, limit)
-    if before is not None and before[0] != ring.epoch:
-        return _stored(history, before, limit)
+    """The newest `limit` events before a position, or of all, oldest first; no transient ones.
+
+    With `after` only what follows that position; with `after` alone the oldest of that. Both
+    positions must be known to the history or the ring.
+    """
+    if ring is None or (before is not None and before[0] != ring.epoch):
+        return _stored(history, _Part(limit, before, after, choice))
+    is_onward = after is not None and before is None
+    begin = after[1] + 1 if after is not None and after[0] == ring.epoch else 0
     end = ring.tail if before is None else before[1]
-    stored, unstored = _only_in_ring(history, ring, end, limit)
-    return _stored(history, (ring.epoch, min(stored, end)), limit - len(unstored)) + unstored
+    found = _Found(choice, limit, is_onward)
+    stored = _only_in_ring(history, ring, begin, end, found)
+    if is_onward:
+        rows = _stored(history, _Part(limit, None, after, choice))
+        # What was stored since we read the ring is in both.
+        rows = [row for row in rows if row.epoch != ring.epoch or row.seq < stored]
+        return [*rows, *found.events][:limit]
+    cut = (ring.epoch, min(stored, end))
+    return _stored(history, _Part(limit - len(found.events), cut, after, choice)) + list(
+        found.events
+    )
 
 
-def _stored(history: History | None, before: Position | None, limit: int) -> list[Envelope]:
-    if history is None or limit < 1:
+class _Part(NamedTuple):
+    """Which rows of a history."""
+
+    limit: int
+    before: Position | None
+    after: Position | None
+    choice: Choice
+
+
+class _Found:
+    """Keeps the newest of what it is given or, `is_onward`, the oldest."""
+
+    def __init__(self, choice: Choice, limit: int, is_onward: bool) -> None:
+        self.events: deque[Envelope] = deque(maxlen=None if is_onward else max(limit, 0))
+        self._choice = choice
+        self._limit = limit
+        self._is_onward = is_onward
+
+    @property
+    def is_enough(self) -> bool:
+        return self._is_onward and len(self.events) >= self._limit
+
+    def add(self, envelope: Envelope) -> None:
+        if self._choice.takes(envelope):
+            self.events.append(envelope)
+
+
+def _stored(history: History | None, part: _Part) -> list[Envelope]:
+    if history is None or part.limit < 1:
         return []
-    try:
-        return history.page(before, limit)
-    except KeyError:
-        return history.page(None, limit)  # an epoch without a row yet is the newest
+    limit, before, after, choice = part
+    # The ring's epoch is the newest: one that has no row yet comes after all rows.
+    if after is not None and history.next_seq(after[0]) is None:
+        return []
+    if before is not None and history.next_seq(before[0]) is None:
+        before = _end(history)
+        if before is None:
+            return []
+    return history.page(before, limit, after=after, kinds=choice.kinds, text=choice.text)
 
 
-def _only_in_ring(
-    history: History | None, ring: Ring, end: int, limit: int
-) -> tuple[int, list[Envelope]]:
-    """How far history goes in the ring's epoch, and the events from there to `end`."""
+def _end(history: History) -> Position | None:
+    epochs = history.epochs()
+    return (epochs[-1], history.next_seq(epochs[-1]) or 0) if epochs else None
+
+
+def _only_in_ring(history: History | None, ring: Ring, begin: int, end: int, found: _Found) -> int:
+    """How far history goes in the ring's epoch; adds the events from there or `begin` to `end`."""
     while True:
         stored = _next_seq(history, ring)
-        found: deque[Envelope] = deque(maxlen=max(limit, 0))
+        found.events.clear()
         try:
-            is_whole = _read_ring(ring, stored, end, found)
+            is_whole = _read_ring(ring, max(begin, stored), end, found)
         except RingUnlinked:
-            return stored, list(found)
+            return stored
         # Overtaken by the ring: what it lost has been stored meanwhile, or is lost.
         if is_whole or _next_seq(history, ring) == stored:
-            return stored, list(found)
+            return stored
 
 
-def _read_ring(ring: Ring, start: int, end: int, found: deque[Envelope]) -> bool:
+def _read_ring(ring: Ring, start: int, end: int, found: _Found) -> bool:
     """Add the events from `start` to `end`; whether the ring still held them all."""
     with ring.subscribe(start) as subscriber:
         at = subscriber.cursor
         is_whole = at == start
         # Not the cursor: that is past a loss before it is told.
-        while at < end:
+        while at < end and not found.is_enough:
             try:
                 records = subscriber.read(BATCH, 0)
             except Lapped as lapped:
@@ -112,11 +168,9 @@ def _read_ring(ring: Ring, start: int, end: int, found: deque[Envelope]) -> bool
             if not records:
                 break
             at = records[-1].seq + 1
-            found.extend(
-                envelope_of(ring.epoch, record)
-                for record in records
-                if not record.transient and record.seq < end
-            )
+            for record in records:
+                if not record.transient and record.seq < end:
+                    found.add(envelope_of(ring.epoch, record))
     return is_whole
 
 

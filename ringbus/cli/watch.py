@@ -106,8 +106,8 @@ def tail(
     callback=_position,
     help="Only events before this position, <epoch>-<seq>.",
 )
-@click.option("--grep", metavar="TEXT", help="Only stored events whose JSON holds TEXT.")
-@click.option("--kind", type=click.Choice(KINDS), help="Only stored events of this kind.")
+@click.option("--grep", metavar="TEXT", help="Only events whose JSON holds TEXT.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only events of this kind.")
 @state_option
 def history(
     *,
@@ -125,6 +125,7 @@ def history(
     Example:
       ringbus history --agent reviewer --json --limit 100
     """
+    from ringbus.choice import Choice
     from ringbus.recent import open_history, recent
     from ringbus.ring import Ring
 
@@ -136,10 +137,8 @@ def history(
         stored = open_history(database, agent, warn)
         if stored is not None:
             opened.enter_context(stored)
-        if grep is None and kind is None:
-            found = recent(stored, ring, limit, before)
-        else:
-            found = stored.page(before, limit, kind=kind, text=grep) if stored is not None else []
+        choice = Choice(frozenset() if kind is None else frozenset({kind}), grep)
+        found = recent(stored, ring, limit, before, choice=choice)
         print_items(found, as_json=as_json)
 
 

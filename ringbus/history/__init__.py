@@ -22,7 +22,7 @@ file removes the log under the other. That is noticed here, and is a `HistoryErr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -234,21 +234,22 @@ class History(Closing):
         limit: int = 2000,
         *,
         after: Position | None = None,
-        kind: str | None = None,
+        kinds: Collection[str] = (),
         text: str | None = None,
     ) -> list[Envelope]:
         """Up to `limit` rows, oldest first, no gaps: the newest before a position, or of all.
 
-        With `after` alone: the oldest that follow that position. `kind` and `text` choose rows of
-        that kind, and rows whose JSON holds that text (a to z in either case). All but `text` go
+        With `after` alone: the oldest that follow that position. `kinds` and `text` choose rows of
+        those kinds, and rows whose JSON holds that text (a to z in either case). All but `text` go
         by an index; `text` looks at every row until enough are found, about half a second a
         million. Raises `KeyError` if no such epoch was ever stored.
         """
         _check_limit(limit)
-        if kind is not None and kind not in KINDS:
-            raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
         with schema.transaction(self._db, "DEFERRED"):
-            return self._reading.page(before, limit, after=after, kind=kind, text=text)
+            return self._reading.page(before, limit, after=after, kinds=kinds, text=text)
 
     @_checked
     def next_seq(self, epoch: str) -> int | None:

@@ -6,15 +6,17 @@ returns, however many others there are.
 
 from __future__ import annotations
 
-import json
+import heapq
 import re
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Collection, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import apsw
 
+from ringbus.choice import as_in_json
 from ringbus.errors import EventError
 from ringbus.events import Envelope, Gap, Position, decode
 from ringbus.history import original
@@ -114,21 +116,23 @@ class Reading:
         limit: int,
         *,
         after: Position | None = None,
-        kind: str | None = None,
+        kinds: Collection[str] = (),
         text: str | None = None,
     ) -> list[Envelope]:
         """Rows between two positions, oldest first: the oldest of them if only `after` is given,
         else the newest. `KeyError`: unknown epoch."""
         from_oldest = after is not None and before is None
-        query, bindings = _rows_between(
-            0 if after is None else self._known_place(after[0]).id_of(after[1] + 1),
-            MAX_ID if before is None else self._known_place(before[0]).id_of(before[1]),
-            kind,
-            text,
-        )
+        first = 0 if after is None else self._known_place(after[0]).id_of(after[1] + 1)
+        end = MAX_ID if before is None else self._known_place(before[0]).id_of(before[1])
         found: list[Envelope] = []
         place: Place | None = None
-        with closing(self._db.execute(query + ("" if from_oldest else " DESC"), bindings)) as rows:
+        with ExitStack() as opened:
+            # One query for each kind: the index gives the rows of one in order, of several not.
+            queries = [
+                opened.enter_context(closing(self._db.execute(*query)))
+                for query in _queries(first, end, kinds, text, "" if from_oldest else " DESC")
+            ]
+            rows = heapq.merge(*queries, key=itemgetter(0), reverse=not from_oldest)
             for row_id, ts_ns, row_kind, payload in rows:
                 if place is None or not place.base <= row_id < place.end:
                     place = place_holding(self._db, row_id)
@@ -227,6 +231,16 @@ def _clipped(gap: Gap, seq: int) -> Gap:
     return Gap(gap.epoch, seq, gap.to, gap.to - seq + 1, gap.reason)
 
 
+def _queries(
+    first: int, end: int, kinds: Collection[str], text: str | None, order: str
+) -> Iterator[tuple[str, list[int | str]]]:
+    """Queries and their bindings that together give the rows, each in order of id."""
+    each: list[str | None] = [*sorted(kinds)] or [None]
+    for kind in each:
+        query, bindings = _rows_between(first, end, kind, text)
+        yield query + order, bindings
+
+
 def _rows_between(
     first: int, end: int, kind: str | None, text: str | None
 ) -> tuple[str, list[int | str]]:
@@ -246,7 +260,7 @@ def _rows_between(
 
 def _escaped(text: str) -> str:
     """As it stands in JSON, and means itself to LIKE."""
-    return re.sub(r"([\\%_])", r"\\\1", json.dumps(text, ensure_ascii=False)[1:-1])
+    return re.sub(r"([\\%_])", r"\\\1", as_in_json(text))
 
 
 _ROW = "SELECT id, ts_ns, kind, CAST(payload_json AS BLOB) FROM events "

@@ -108,6 +108,11 @@ def lowered(text: str) -> str:
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
+def only(kind: str | None) -> list[str]:
+    """The kinds to ask for."""
+    return [] if kind is None else [kind]
+
+
 @pytest.mark.parametrize("kind", [None, *KINDS])
 def test_every_combination_gives_what_a_list_gives(
     known: tuple[History, list[Known]], kind: str | None
@@ -116,7 +121,7 @@ def test_every_combination_gives_what_a_list_gives(
     history, rows = known
     seen = 0
     for before, after, limit, text in itertools.product(PLACES, PLACES, LIMITS, TEXTS):
-        page = history.page(before, limit, after=after, kind=kind, text=text)
+        page = history.page(before, limit, after=after, kinds=only(kind), text=text)
         found = [(envelope.epoch, envelope.seq) for envelope in page]
         assert found == expected(rows, before, after, limit, kind, text), (
             before,
@@ -134,16 +139,16 @@ def test_pages_backwards_and_forwards_are_the_whole(known: tuple[History, list[K
     for limit, kind, text in itertools.product([1, 3, 1000], [None, *KINDS], [None, "needle", "_"]):
         whole = expected(rows, None, None, 10**6, kind, text)
         back: list[tuple[str, int]] = []
-        while page := history.page(back[0] if back else None, limit, kind=kind, text=text):
+        while page := history.page(back[0] if back else None, limit, kinds=only(kind), text=text):
             assert len(back) < len(whole)
             back = [(envelope.epoch, envelope.seq) for envelope in page] + back
         assert back == whole
-        on = history.page(None, 1, after=(A, 0), kind=kind, text=text)
+        on = history.page(None, 1, after=(A, 0), kinds=only(kind), text=text)
         forward: list[tuple[str, int]] = []
         while on:
             assert len(forward) < len(whole)
             forward += [(envelope.epoch, envelope.seq) for envelope in on]
-            on = history.page(None, limit, after=forward[-1], kind=kind, text=text)
+            on = history.page(None, limit, after=forward[-1], kinds=only(kind), text=text)
         assert forward == [place for place in whole if place > (A, 0)]
 
 
@@ -156,5 +161,5 @@ def test_grep_prints_what_the_page_holds(known: tuple[History, list[Known]], tex
     run = ringbus("history", *place, "--json", *options)
     assert run.returncode == 0, run.stderr
     found = [(line["epoch"], line["seq"]) for line in map(json.loads, run.stdout.splitlines())]
-    page = history.page((C, 30), 4, kind="note", text=text)
+    page = history.page((C, 30), 4, kinds=["note"], text=text)
     assert found == [(envelope.epoch, envelope.seq) for envelope in page]

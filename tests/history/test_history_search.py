@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_between_two_positions_the_newest_are_given(history: History) -> None:
 )
 def test_kind_chooses(history: History, kind: str, seqs: list[int]) -> None:
     """In all epochs, and together with the rest."""
-    assert places(history.page(kind=kind)) == [(epoch, seq) for epoch in (A, B) for seq in seqs]
-    assert places(history.page((B, 0), kind=kind, limit=1)) == [(A, seqs[-1])]
+    assert places(history.page(kinds=[kind])) == [(epoch, seq) for epoch in (A, B) for seq in seqs]
+    assert places(history.page((B, 0), kinds=[kind], limit=1)) == [(A, seqs[-1])]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,20 @@ def test_text_is_looked_for_as_json_writes_it(history: History) -> None:
     assert places(history.page(text="a\\b")) == [(A, 3), (B, 3)]
 
 
+def test_several_kinds_come_in_one_order(history: History) -> None:
+    """From either end, and no more than were asked for."""
+    kinds = ["note", "stream", "turn_end"]
+    assert places(history.page(kinds=kinds)) == [
+        (epoch, seq) for epoch in (A, B) for seq in range(1, 5)
+    ]
+    assert places(history.page(kinds=kinds, limit=3)) == [(B, 2), (B, 3), (B, 4)]
+    assert places(history.page(after=(A, 2), kinds=kinds, limit=3)) == [(A, 3), (A, 4), (B, 1)]
+
+
 def test_unknown_kind_is_refused(history: History) -> None:
     """It names those that there are."""
     with pytest.raises(ValueError, match="turn_start, stream, note, turn_end"):
-        history.page(kind="nonsense")
+        history.page(kinds=["nonsense"])
 
 
 def test_unknown_epoch_is_a_key_error(history: History) -> None:
@@ -98,12 +109,12 @@ def test_unknown_epoch_is_a_key_error(history: History) -> None:
 @pytest.mark.parametrize(
     ("choice", "index"),
     [
-        ({"kind": "note"}, "INDEX events_kind (kind=? AND rowid>? AND rowid<?)"),
-        ({"kind": "stream"}, "INTEGER PRIMARY KEY"),
+        ({"kinds": ["note"]}, "INDEX events_kind (kind=? AND rowid>? AND rowid<?)"),
+        ({"kinds": ["stream"]}, "INTEGER PRIMARY KEY"),
         ({"text": "x"}, "INTEGER PRIMARY KEY"),
     ],
 )
-def test_pages_go_by_an_index(history: History, choice: dict[str, str], index: str) -> None:
+def test_pages_go_by_an_index(history: History, choice: dict[str, Any], index: str) -> None:
     """No sort and no scan of what lies outside."""
     queries: list[str] = []
     history._db.exec_trace = lambda _cursor, query, _bindings: queries.append(query) or True
