@@ -21,12 +21,13 @@ from typing import Self, TypeAlias
 
 from ringbus._closing import Closing
 from ringbus._native import Record
+from ringbus.choice import ALL, Choice
 from ringbus.errors import HistoryError, Lapped, RingClosed, RingNotFound, RingUnlinked
 from ringbus.events import Envelope, Gap, Position, Reset, format_position
 from ringbus.history import History
 from ringbus.history.schema import MAX_ID
 from ringbus.persister.writer_lock import WriterLock
-from ringbus.recent import end_of, envelope_of, is_known, is_there, open_history, recent
+from ringbus.recent import end_of, envelope_of, is_known, is_there, open_history, start_of
 from ringbus.ring import HISTORY_GATE, Ring
 from ringbus.ring.subscriber import Subscriber
 
@@ -45,9 +46,9 @@ SLACK = 16  # part of the ring that a follower leaves when nothing keeps it from
 class Follow(Closing):
     """Everything of an agent from a point on: `Envelope`s, `Gap`s in place, `Reset` at most once.
 
-    Starts after the position `after`; else with the newest `last` events; else, if `live`, with
-    what comes next; else at the beginning. Ring and history may appear later. Transient records
-    come as they happen, and after a resumed position as far as the ring still holds them.
+    Starts after the position `after`; else with the newest `last` events (all that `choice` is
+    for); else, if `live`, with what comes next; else at the beginning. Ring and history may appear
+    later. Transient records come as they happen, and those after `after` if the ring has them.
 
     Used by one thread at a time; `close()` may come from another.
     """
@@ -60,12 +61,14 @@ class Follow(Closing):
         after: Position | None = None,
         last: int | None = None,
         live: bool = False,
+        choice: Choice = ALL,
     ) -> None:
         if last is not None and last < 1:
             raise ValueError(f"last must be 1 or more, not {last}")
         self.agent = agent
         self._database = database
         self._last = last
+        self._choice = choice
         # Held while ring and history are used, not while asleep. Re-entrant: a signal handler may
         # close what it interrupts.
         self._lock = threading.RLock()
@@ -131,10 +134,13 @@ class Follow(Closing):
         """Records of the ring between what was delivered and its tail."""
         if self._ring is None:
             return 0
-        tail = self._ring.tail
-        if self._next is None or self._next[0] != self._ring.epoch:
-            return tail
-        return max(0, tail - self._next[1])
+        epoch, seq = self._next or ("", 0)
+        return max(0, self._ring.tail - (seq if epoch == self._ring.epoch else 0))
+
+    @property
+    def position(self) -> Position | None:
+        """The position after which `read()` goes on; None at the beginning of an epoch."""
+        return (self._next[0], self._next[1] - 1) if self._next and self._next[1] else None
 
     def close(self) -> None:
         """Ends it, also a `read()` in another thread; again is fine."""
@@ -160,12 +166,8 @@ class Follow(Closing):
             self._ahead.append(Reset(format_position(*after)))
         if live and after is None:
             return end_of(self._history, self._ring)
-        if self._last is None:
-            return None
-        newest = recent(self._history, self._ring, self._last)
-        if not newest:
-            return end_of(self._history, self._ring)
-        return newest[0].epoch, newest[0].seq
+        last = self._last
+        return start_of(self._history, self._ring, last, self._choice) if last else None
 
     def _newest_epoch(self) -> str | None:
         """Of history; "" if it has none, None if it cannot be asked."""

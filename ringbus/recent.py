@@ -61,6 +61,14 @@ def end_of(history: History | None, ring: Ring | None) -> Position | None:
     return epoch, history.next_seq(epoch) or 0
 
 
+def start_of(
+    history: History | None, ring: Ring | None, last: int, choice: Choice
+) -> Position | None:
+    """Where the newest `last` events begin; the end if there are none."""
+    newest = recent(history, ring, last, choice=choice)
+    return (newest[0].epoch, newest[0].seq) if newest else end_of(history, ring)
+
+
 def recent(
     history: History | None,
     ring: Ring | None,
@@ -128,15 +136,10 @@ def _stored(history: History | None, part: _Part) -> list[Envelope]:
     if after is not None and history.next_seq(after[0]) is None:
         return []
     if before is not None and history.next_seq(before[0]) is None:
-        before = _end(history)
+        before = end_of(history, None)
         if before is None:
             return []
     return history.page(before, limit, after=after, kinds=choice.kinds, text=choice.text)
-
-
-def _end(history: History) -> Position | None:
-    epochs = history.epochs()
-    return (epochs[-1], history.next_seq(epochs[-1]) or 0) if epochs else None
 
 
 def _only_in_ring(history: History | None, ring: Ring, begin: int, end: int, found: _Found) -> int:

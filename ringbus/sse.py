@@ -29,18 +29,40 @@ def opening(retry_ms: int) -> bytes:
     return HEARTBEAT + _retry(retry_ms)
 
 
-def frame(item: Envelope | Gap | Reset) -> bytes:
+def frame(item: Envelope | Gap | Reset, tag: str | None = None) -> bytes:
     """The frame for anything a follow gives. Raises `EventError` for a payload that is no event.
 
     Events are plain messages; gaps and resets are named. A gap has its last position as id, so
     that a client that reconnects goes on after it; without a known end it has none.
     """
     if isinstance(item, Envelope):
-        return b"%bdata: %b\n\n" % (_field("id", item.position), item.json())
+        return b"%bdata: %b\n\n" % (_field("id", tagged(tag, item.position)), item.json())
     if isinstance(item, Gap):
         end = None if item.to is None else format_position(item.epoch, item.to)
-        return control("gap", item.json(), id=end)
-    return control("reset", item.json())
+        return control("gap", item.json(), id=tagged(tag, end))
+    return control("reset", item.json(), id=tagged(tag, None))
+
+
+def message(data: bytes, *, id: str | None = None) -> bytes:  # noqa: A002
+    """A plain message that is no event of an agent; `data` is JSON on one line."""
+    return b"%bdata: %b\n\n" % (b"" if id is None else _field("id", id), data)
+
+
+def cursor(position: Position, tag: str | None = None) -> bytes:
+    """The frame that says: all up to this position was sent, or was not wanted.
+
+    Named, and with data, since clients treat an id on its own in different ways.
+    """
+    text = format_position(*position)
+    return control("cursor", b'{"position":"%b"}' % text.encode(), id=tagged(tag, text))
+
+
+def tagged(tag: str | None, id: str | None) -> str | None:  # noqa: A002  what the field is called
+    """The id where several streams share a connection: which of them, and where in that.
+
+    There every frame has one: without it a client would see that of the frame before.
+    """
+    return id if tag is None else f"{tag}:{id or ''}"
 
 
 def control(
@@ -72,7 +94,7 @@ def last_event_id(header: str | None) -> Position | None:
     return parse_position(header) if header else None
 
 
-def _field(name: str, value: str) -> bytes:
+def _field(name: str, value: str | None) -> bytes:
     if not value or _BREAKS_OUT.search(value):
         raise ValueError(f"{name} must be text without CR, LF or NUL, not {value!r:.100}")
     return f"{name}: {value}\n".encode()

@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 from turns import Agent
 from webclient import OTHER_EPOCH, notes, store, web_state
 
-from ringbus.events import Note
+from ringbus.bus import Bus
+from ringbus.events import Note, Stream, TurnStart, encode
+from ringbus.history import History
 from ringbus.web import RingbusWeb, create_app
 
 
@@ -100,6 +102,83 @@ def test_history_keeps_every_byte_and_a_line_for_each_event(
     assert body.count(b"\n") == 2
 
 
+def stored_and_not(agent: Agent, bus: Bus) -> None:
+    """Ten events, of which the first five are stored and the last three in the ring alone."""
+    events = [TurnStart("operator", "Go"), Note("a"), Stream(b'{"x":"Go"}'), Note("b"), Note("go")]
+    bus.emit_many([*events, *events])
+    with History.open(agent.database, agent.name, write=True) as history:
+        rows = [(seq, 1, *encode(event)) for seq, event in enumerate([*events, *events[:2]])]
+        history.begin_epoch(bus.epoch)
+        history.append(bus.epoch, rows, len(rows))
+
+
+@pytest.mark.parametrize(
+    ("query", "seqs"),
+    [
+        ("kind=note", [1, 3, 4, 6, 8, 9]),
+        ("kind=note&limit=4", [4, 6, 8, 9]),
+        ("kind=note,turn_start&limit=4", [5, 6, 8, 9]),
+        ("kind=turn_start,stream,note,turn_end", list(range(10))),
+        ("text=GO", [0, 2, 4, 5, 7, 9]),
+        ("text=go&kind=stream", [2, 7]),
+        ("text=nowhere", []),
+        ("text=%25", []),
+        ("text=_", [0, 5]),
+        ("after={}-7", [8, 9]),
+        ("after={}-5&limit=2", [6, 7]),
+        ("after={}-2&limit=3", [3, 4, 5]),
+        ("after={}-2&before={}-8&limit=3", [5, 6, 7]),
+        ("after={}-2&before={}-9&kind=note&limit=3", [4, 6, 8]),
+        ("after={}-1&kind=stream,turn_start", [2, 5, 7]),
+        ("after={}-9", []),
+    ],
+)
+def test_history_is_searched_stored_or_not(
+    client: FlaskClient, agent: Agent, query: str, seqs: list[int]
+) -> None:
+    """By kind, text and place, with what only the ring holds."""
+    with agent.bus() as bus:
+        stored_and_not(agent, bus)
+        asked = query.replace("{}", bus.epoch)
+        page = client.get(f"/agents/{agent.name}/history?{asked}").json
+    assert [event["seq"] for event in page["events"]] == seqs
+
+
+@pytest.mark.parametrize(
+    ("query", "onward", "start", "pages"),
+    [
+        ("kind=note&limit=4", "before", "", [[4, 6, 8, 9], [1, 3]]),
+        ("text=go&limit=2", "before", "", [[7, 9], [4, 5], [0, 2]]),
+        ("kind=note&limit=2", "after", "0", [[1, 3], [4, 6], [8, 9]]),
+    ],
+)
+def test_history_is_searched_page_by_page(
+    client: FlaskClient, agent: Agent, query: str, onward: str, start: str, pages: list[list[int]]
+) -> None:
+    """In both directions; `next_before` and `next_after` are null at the last."""
+    found: list[list[int]] = []
+    with agent.bus() as bus:
+        stored_and_not(agent, bus)
+        place: str | None = f"{bus.epoch}-{start}" if start else ""
+        while place is not None:
+            path = f"/agents/{agent.name}/history?{query}&{onward}={place}"
+            page = client.get(path).json
+            found.append([event["seq"] for event in page["events"]])
+            place = page[f"next_{onward}"]
+    assert found == pages
+
+
+@pytest.mark.parametrize("query", ["kind=nonsense", "after=nonsense", "text=" + "x" * 1_001])
+def test_a_search_that_cannot_be_answered_is_named(
+    client: FlaskClient, agent: Agent, query: str
+) -> None:
+    """With what is wrong."""
+    store(agent, notes(1))
+    response = client.get(f"/agents/{agent.name}/history?{query}")
+    assert response.status_code == 400
+    assert query.partition("=")[0] in response.json["error"]
+
+
 def test_history_of_an_unknown_agent_is_not_found(client: FlaskClient) -> None:
     """The answer names it."""
     response = client.get("/agents/nobody-here/history")
@@ -107,11 +186,13 @@ def test_history_of_an_unknown_agent_is_not_found(client: FlaskClient) -> None:
     assert "nobody-here" in response.json["error"]
 
 
-def test_history_before_an_unknown_position_is_not_found(client: FlaskClient, agent: Agent) -> None:
+def test_history_beside_an_unknown_position_is_not_found(client: FlaskClient, agent: Agent) -> None:
     """Rather than the newest page again."""
     store(agent, notes(2))
-    response = client.get(f"/agents/{agent.name}/history?before={OTHER_EPOCH}-1")
-    assert response.status_code == 404
+    for parameter in ("before", "after"):
+        response = client.get(f"/agents/{agent.name}/history?{parameter}={OTHER_EPOCH}-1")
+        assert response.status_code == 404
+        assert f"{OTHER_EPOCH}-1" in response.json["error"]
 
 
 def test_health_is_answered_without_a_token(tmp_path: Path) -> None:

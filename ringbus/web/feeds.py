@@ -7,49 +7,54 @@ All of that happens inside, because a server may drop a response that it never b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from ringbus import sse
+from ringbus.choice import ALL, Choice
 from ringbus.errors import RingbusError
-from ringbus.events import Envelope, Gap, Position, Reset
+from ringbus.events import Envelope, Position, format_position
+from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.recent import open_history, recent
 from ringbus.ring import Ring
-from ringbus.web.overview import Changes, Watch
 from ringbus.web.rings import open_ring
+from ringbus.web.sources import AgentSource, OverviewSource, SharedSource, Source
 from ringbus.web.state import WebState
-from ringbus.web.streams import RETRY_MS, busy
+from ringbus.web.streams import busy, busy_frame, opening
 
 _log = logging.getLogger(__name__)
 
 Feed: TypeAlias = Iterator[bytes]
 
-_PIECE_BYTES = 256 << 10
+
+class Start(NamedTuple):
+    """Where a client begins with an agent: after a position, with the newest, or with what comes.
+
+    With `kinds` it gets events of these alone, and `last` counts those.
+    """
+
+    after: Position | None = None
+    last: int | None = None
+    live: bool = False
+    kinds: frozenset[str] = frozenset()
 
 
-def agent_feed(
-    web: WebState,
-    agent: str,
-    *,
-    after: Position | None,
-    last: int | None,
-    live: bool,
-    is_gone: Callable[[], bool],
-) -> Feed:
+def agent_feed(web: WebState, agent: str, start: Start, is_gone: Callable[[], bool]) -> Feed:
     """One agent's events: history, then live, exact."""
     with web.streams.slot() as is_admitted:
         if not is_admitted:
             yield web.streams.full()
             return
         try:
-            with web.follow(agent, after=after, last=last, live=live) as follow:
+            with _follow(web, agent, start) as follow:
+                source = AgentSource(follow, start.kinds)
                 # Opened before the first byte: a client that got it misses nothing from then on.
-                yield sse.opening(RETRY_MS)
-                yield from web.streams.pump(lambda timeout: pieces(follow.read(timeout)), is_gone)
+                yield opening() + (source.start() if start.live else b"")
+                yield from web.streams.pump(source.read, is_gone)
         except RingbusError as error:
             _log.warning("the stream of agent %s ended: %s", agent, error)
             yield busy(str(error))
@@ -61,46 +66,63 @@ def dashboard_feed(web: WebState, is_gone: Callable[[], bool]) -> Feed:
         if not is_admitted:
             yield web.streams.full()
             return
-        yield sse.opening(RETRY_MS)
+        yield opening()
         with web.overview.watch() as watch:
-            yield from web.streams.pump(lambda timeout: _changes(watch, timeout), is_gone)
+            yield from web.streams.pump(OverviewSource(watch).read, is_gone)
 
 
-def pieces(items: Sequence[Envelope | Gap | Reset]) -> list[bytes]:
-    """The frames of `items`, joined into pieces of about 256 KiB, each one write."""
-    joined: list[bytes] = []
-    frames: list[bytes] = []
-    size = 0
-    for item in items:
-        frames.append(sse.frame(item))
-        size += len(frames[-1])
-        if size >= _PIECE_BYTES:
-            joined.append(b"".join(frames))
-            frames, size = [], 0
-    return [*joined, b"".join(frames)] if frames else joined
+def shared_feed(
+    web: WebState, wanted: Mapping[str, tuple[str, Start] | None], is_gone: Callable[[], bool]
+) -> Feed:
+    """Several agents' events on one connection, by their tags; None is all agents at a glance."""
+    with web.streams.slot() as is_admitted, ExitStack() as opened:
+        if not is_admitted:
+            yield web.streams.full()
+            return
+        yield opening()
+        sources: dict[str, Source] = {}
+        for tag, one in wanted.items():
+            try:
+                sources[tag] = _open(web, opened, tag, one)
+            except RingbusError as error:
+                _log.warning("a stream did not begin: %s", error)
+                yield busy_frame(str(error), sse.tagged(tag, None))
+        yield from web.streams.pump(SharedSource(sources).read, is_gone)
 
 
-def _changes(watch: Watch, timeout: float) -> list[bytes]:
-    changes = watch.read(timeout)
-    return [] if changes is None else [b"".join(_change_frames(changes))]
+def _open(web: WebState, opened: ExitStack, tag: str, wanted: tuple[str, Start] | None) -> Source:
+    if wanted is None:
+        return OverviewSource(opened.enter_context(web.overview.watch()), tag)
+    agent, start = wanted
+    return AgentSource(opened.enter_context(_follow(web, agent, start)), start.kinds, tag)
 
 
-def _change_frames(changes: Changes) -> Iterator[bytes]:
-    if changes.is_first:
-        yield sse.control("snapshot", msgspec.json.encode({"agents": changes.current}))
-        return
-    for summary in changes.current:
-        yield b"data: %b\n\n" % msgspec.json.encode(summary)
-    for name in changes.gone:
-        yield sse.control("gone", msgspec.json.encode({"agent": name}))
+def _follow(web: WebState, agent: str, start: Start) -> Follow:
+    return web.follow(
+        agent,
+        after=start.after,
+        last=start.last,
+        live=start.live,
+        choice=Choice(kinds=start.kinds),
+    )
 
 
-def history_page(web: WebState, agent: str, *, limit: int, before: Position | None) -> bytes:
+class Page(NamedTuple):
+    """What is asked for of a history: the newest before a position, or the oldest after one."""
+
+    limit: int
+    before: Position | None = None
+    after: Position | None = None
+    choice: Choice = ALL
+
+
+def history_page(web: WebState, agent: str, asked: Page) -> bytes:
     """A page of envelopes, oldest first, one to a line: a reader may cut at line ends.
 
-    Ends before `before`, else with the newest event, stored or not yet. `next_before` is where
-    the page before it ends, null when this is the first. Raises `KeyError` for a `before` that is
-    found nowhere.
+    Ends before `before`, else with the newest event, stored or not yet; with `after` alone it
+    begins there. `next_before` is where the page before it ends, null when this is the first
+    that was asked for; `next_after` is where the page after one with `after` alone begins. Raises
+    `KeyError` for a position that is found nowhere.
     """
     with ExitStack() as stack:
         history = open_history(web.database(agent), agent, _log.warning)
@@ -109,14 +131,26 @@ def history_page(web: WebState, agent: str, *, limit: int, before: Position | No
         ring = open_ring(agent)
         if ring is not None:
             stack.enter_context(ring)
-        if before is not None and not _is_known(before[0], history, ring):
-            raise KeyError(before)
-        # One more than asked for tells whether there is anything before.
-        found = recent(history, ring, limit + 1, before)
-    shown = found[-limit:]
-    next_before = shown[0].position if len(found) > limit else None
+        for place in (asked.before, asked.after):
+            if place is not None and not _is_known(place[0], history, ring):
+                raise KeyError(format_position(*place))
+        # One more than asked for tells whether there is anything beyond.
+        found = recent(
+            history, ring, asked.limit + 1, asked.before, after=asked.after, choice=asked.choice
+        )
+    return _page(found, asked)
+
+
+def _page(found: Sequence[Envelope], asked: Page) -> bytes:
+    is_more = len(found) > asked.limit
+    is_onward = asked.after is not None and asked.before is None
+    shown = found[: asked.limit] if is_onward else found[-asked.limit :]
+    ends = {
+        "next_before": shown[0].position if is_more and not is_onward else None,
+        "next_after": shown[-1].position if is_more and is_onward else None,
+    }
     lines = b",\n".join(envelope.json() for envelope in shown)
-    return b'{"events":[\n%b\n],"next_before":%b}' % (lines, msgspec.json.encode(next_before))
+    return b'{"events":[\n%b\n],%b' % (lines, msgspec.json.encode(ends)[1:])
 
 
 def _is_known(epoch: str, history: History | None, ring: Ring | None) -> bool:

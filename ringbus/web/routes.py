@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -18,13 +19,19 @@ from flask.typing import ResponseReturnValue
 
 from ringbus import settings, sse
 from ringbus.agents import agents as list_agents
-from ringbus.events import Position, parse_position
+from ringbus.choice import Choice
+from ringbus.events import KINDS, Position, parse_position
 from ringbus.web import feeds, health, metrics
 from ringbus.web.state import web_state
 from ringbus.web.streams import watch_client
 
 DEFAULT_LAST = 2_000
 MAX_PAGE = 5_000
+MAX_TEXT = 1_000
+MAX_SHARED = 32  # so that the address stays below what servers take
+
+_TAG = re.compile(r"[0-9]{1,9}")
+_NEWEST = re.compile(r"last-([1-9][0-9]{0,8})")
 
 _OPEN_TO_ALL = {"ringbus.static", "ringbus.login", "ringbus.healthz", "ringbus.readyz"}
 
@@ -94,33 +101,48 @@ def agent(agent: str) -> ResponseReturnValue:
 def agent_events(agent: str) -> ResponseReturnValue:
     check_agent(agent)
     after = start_position()
-    return stream(
-        feeds.agent_feed(
-            web_state(),
-            agent,
-            after=after,
-            # A position that is found nowhere starts over: then this says where, too.
-            last=number("last", DEFAULT_LAST),
-            live=after is None and request.args.get("live") == "1",
-            is_gone=watch_client(request.environ),
-        )
+    start = feeds.Start(
+        after,
+        # A position that is found nowhere starts over: then this says where, too.
+        last=number("last", DEFAULT_LAST),
+        live=after is None and request.args.get("live") == "1",
+        kinds=kinds(),
     )
+    return stream(feeds.agent_feed(web_state(), agent, start, watch_client(request.environ)))
 
 
 def dashboard_events() -> ResponseReturnValue:
     return stream(feeds.dashboard_feed(web_state(), watch_client(request.environ)))
 
 
+def shared_events() -> ResponseReturnValue:
+    """Several streams on one connection: a browser has six for all its tabs.
+
+    Each `follow` is `TAG,AGENT,WHERE`, where WHERE is a position, `last-N` or `live`; `TAG` alone
+    is all agents. The id of each frame is `TAG:POSITION`.
+    """
+    asked = request.args.getlist("follow")
+    if not 0 < len(asked) <= MAX_SHARED or request.headers.get("Last-Event-ID"):
+        message = f"Ask anew, for 1 to {MAX_SHARED} streams: this one has no position of its own."
+        return refuse(400, message)
+    wanted = dict(map(shared_start, asked))
+    return stream(feeds.shared_feed(web_state(), wanted, watch_client(request.environ)))
+
+
 def agent_history(agent: str) -> ResponseReturnValue:
     check_agent(agent)
     if agent not in list_agents(web_state().state):
         return refuse(404, f"There is no agent {agent!r}: nothing was emitted under that name.")
-    limit = min(number("limit", DEFAULT_LAST), MAX_PAGE)
-    before = position("before")
+    asked = feeds.Page(
+        min(number("limit", DEFAULT_LAST), MAX_PAGE),
+        position("before"),
+        position("after"),
+        Choice(kinds(), searched_text()),
+    )
     try:
-        page = feeds.history_page(web_state(), agent, limit=limit, before=before)
-    except KeyError:
-        return refuse(404, f"Agent {agent!r} has no position {request.args['before']}.")
+        page = feeds.history_page(web_state(), agent, asked)
+    except KeyError as error:
+        return refuse(404, f"Agent {agent!r} has no position {error.args[0]}.")
     return Response(page, mimetype="application/json")
 
 
@@ -155,6 +177,7 @@ def login() -> ResponseReturnValue:
 _ROUTES: dict[str, Callable[..., ResponseReturnValue]] = {
     "/": dashboard,
     "/events": dashboard_events,
+    "/follow": shared_events,
     "/agents/<agent>": agent,
     "/agents/<agent>/events": agent_events,
     "/agents/<agent>/history": agent_history,
@@ -192,6 +215,46 @@ def position(name: str) -> Position | None:
         return parse_position(text)
     except ValueError as error:
         abort(refuse(400, f"The parameter {name} is {error}."))
+
+
+def shared_start(text: str) -> tuple[str, tuple[str, feeds.Start] | None]:
+    """Tag, and agent with where to begin, of one `follow`."""
+    tag, _, rest = text.partition(",")
+    name, _, where = rest.partition(",")
+    if not _TAG.fullmatch(tag):
+        abort(refuse(400, f"The parameter follow is {text[:100]!r}; it begins with a number."))
+    if not rest:
+        return tag, None
+    check_agent(name)
+    return tag, (name, _start(where))
+
+
+def _start(where: str) -> feeds.Start:
+    if where == "live":
+        return feeds.Start(last=DEFAULT_LAST, live=True)
+    if newest := _NEWEST.fullmatch(where):
+        return feeds.Start(last=int(newest[1]))
+    try:
+        return feeds.Start(parse_position(where), last=DEFAULT_LAST)
+    except ValueError as error:
+        abort(refuse(400, f"The parameter follow is {error}, last-N or live."))
+
+
+def kinds() -> frozenset[str]:
+    """The kinds of `?kind=note,turn_end`; none: all."""
+    text = request.args.get("kind", "")
+    named = frozenset(text.split(",")) if text else frozenset()
+    if not named <= frozenset(KINDS):
+        known = ", ".join(KINDS)
+        abort(refuse(400, f"The parameter kind is {text[:100]!r}; it names some of {known}."))
+    return named
+
+
+def searched_text() -> str | None:
+    text = request.args.get("text") or None
+    if text is not None and len(text) > MAX_TEXT:
+        abort(refuse(400, f"The parameter text is longer than {MAX_TEXT} characters."))
+    return text
 
 
 def number(name: str, default: int) -> int:

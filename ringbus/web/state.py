@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import current_app
 
 from ringbus.agents import database_of
+from ringbus.choice import ALL, Choice
 from ringbus.events import Position
 from ringbus.follow import Follow
 from ringbus.web.guard import Guard
@@ -28,9 +29,24 @@ class WebState:
         """The agent's history file, which may not exist. Raises `ValueError` for a bad name."""
         return database_of(agent, self.state)
 
-    def follow(self, agent: str, *, after: Position | None, last: int | None, live: bool) -> Follow:
+    def follow(
+        self,
+        agent: str,
+        *,
+        after: Position | None,
+        last: int | None,
+        live: bool,
+        choice: Choice = ALL,
+    ) -> Follow:
         """A follow of the agent, whose ring and history may still be to come."""
-        return Follow(agent, database=self.database(agent), after=after, last=last, live=live)
+        return Follow(
+            agent,
+            database=self.database(agent),
+            after=after,
+            last=last,
+            live=live,
+            choice=choice,
+        )
 
 
 def web_state() -> WebState:

@@ -98,8 +98,23 @@ def busy(reason: str) -> bytes:
 
     Any status but 200 would make it give up for good.
     """
+    return sse.HEARTBEAT + busy_frame(reason)
+
+
+def busy_frame(reason: str, id: str | None = None) -> bytes:  # noqa: A002  what the field is called
+    """The frame alone; `id` where several streams share the connection."""
     data = msgspec.json.encode({"reason": reason})
-    return sse.HEARTBEAT + sse.control("busy", data, retry_ms=BUSY_RETRY_MS)
+    return sse.control("busy", data, id=id, retry_ms=spread(BUSY_RETRY_MS))
+
+
+def opening() -> bytes:
+    """The first bytes of a stream."""
+    return sse.opening(spread(RETRY_MS))
+
+
+def spread(milliseconds: int) -> int:
+    """About so long: who was cut off together does not come back together."""
+    return int(milliseconds * random.uniform(0.5, 1.5))  # noqa: S311  no secret
 
 
 def watch_client(environ: dict[str, Any]) -> Callable[[], bool]:
