@@ -83,7 +83,9 @@ def shared_feed(
         sources: dict[str, Source] = {}
         for tag, one in wanted.items():
             try:
-                sources[tag] = _open(web, opened, tag, one)
+                sources[tag] = source = _open(web, opened, tag, one)
+                if one is not None and one[1].live and isinstance(source, AgentSource):
+                    yield source.start()
             except RingbusError as error:
                 _log.warning("a stream did not begin: %s", error)
                 yield busy_frame(str(error), sse.tagged(tag, None))

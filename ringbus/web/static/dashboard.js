@@ -4,13 +4,14 @@
 import { h } from "./dom.js";
 import { visible } from "./ansi.js";
 import { ago, plural, wholeDuration } from "./format.js";
+import { openSource } from "./shared.js";
 
 const RETRY_MS = 5000;
 const agents = new Map();
 const list = document.getElementById("agents");
 
 function open() {
-  const source = new EventSource(document.body.dataset.events);
+  const source = openSource(document.body.dataset.events);
   source.addEventListener("snapshot", (message) => replace(JSON.parse(message.data).agents));
   source.addEventListener("gone", (message) => remove(JSON.parse(message.data).agent));
   source.addEventListener("busy", (message) => say("busy", `${JSON.parse(message.data).reason}, trying again`));

@@ -1,8 +1,9 @@
-// The connection to one agent's events: an EventSource with its states told in words, gathered
+// The connection to one agent's events: a source with its states told in words, gathered
 // batches once a frame instead of one call per event, and its own way back where a browser gives up
 // (a refused stream) or does not notice (a machine that slept).
 
 import { parseEnvelope } from "./envelope.js";
+import { openSource } from "./shared.js";
 
 const RETRY_MS = 5000;
 const PULSE_MS = 10_000;
@@ -38,10 +39,11 @@ export class Stream {
       url.searchParams.set("after", this.position);
     }
     this.to(state);
-    this.source = new EventSource(url);
+    this.source = openSource(url);
     this.source.onopen = () => this.to(this.position === null ? "waiting" : "catching-up");
     this.source.onmessage = (message) => this.take({ event: parseEnvelope(message.data) });
     this.source.addEventListener("gap", (message) => this.takeGap(message));
+    this.source.addEventListener("cursor", (message) => this.takeCursor(message));
     this.source.addEventListener("reset", () => this.take({ reset: true }));
     this.source.addEventListener("busy", (message) => this.to("busy", JSON.parse(message.data).reason));
     this.source.onerror = () => this.failed();
@@ -60,6 +62,11 @@ export class Stream {
   takeGap({ data, lastEventId }) {
     if (lastEventId) this.position = lastEventId;
     this.take({ gap: JSON.parse(data) });
+  }
+
+  // Up to here all was sent.
+  takeCursor({ lastEventId }) {
+    this.position = lastEventId;
   }
 
   take(item) {

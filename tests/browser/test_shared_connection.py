@@ -1,0 +1,134 @@
+"""One connection for all tabs of a browser, in a real browser over real rings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import has_count, has_text, show
+from turns import Agent, fresh_agent, wait_until
+from webserver import Server, serving
+
+from ringbus.events import Note, TurnStart
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from ringbus.bus import Bus
+
+pytestmark = pytest.mark.browser
+
+TABS = 10
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Tabs that share what a browser's tabs share."""
+    context = browser.new_context()
+    yield context
+    context.close()
+
+
+@contextlib.contextmanager
+def several(state: Path, number: int) -> Iterator[list[tuple[Agent, Bus]]]:
+    """So many agents, each with a first note."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(number):
+            agent = stack.enter_context(fresh_agent(state))
+            bus = stack.enter_context(agent.bus(size=64 << 10))
+            bus.emit(Note("first"))
+            found.append((agent, bus))
+        yield found
+
+
+def clients(server: Server) -> str:
+    """How many streams the server sends."""
+    (line,) = [
+        one
+        for one in server.text("/metrics").splitlines()
+        if one.startswith("ringbus_sse_clients ")
+    ]
+    return line.split()[1]
+
+
+def notes(page: Page) -> list[str]:
+    return page.locator(".row-note pre").all_text_contents()
+
+
+def test_ten_tabs_and_two_dashboards_are_live_on_one_connection(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    """Requests are answered at once; a server that comes back finds each tab at its place."""
+    with several(tmp_path, TABS) as agents, serving(tmp_path) as server:
+        tabs = [context.new_page() for _ in agents]
+        for (agent, _), tab in zip(agents, tabs, strict=True):
+            show(tab, server, agent)
+        boards = [context.new_page(), context.new_page()]
+        for board in boards:
+            board.goto(server.url)
+            has_text(board.locator("#connection-word"), "live")
+        for number, (agent, bus) in enumerate(agents):
+            bus.emit(TurnStart("operator", f"live {number}"))
+            has_text(tabs[number].locator("#transcript"), f"live {number}")
+            for board in boards:
+                has_text(board.locator(f'[data-agent="{agent.name}"]'), "Working")
+        assert boards[0].evaluate("fetch('/healthz').then(answer => answer.status)") == 200
+        wait_until(lambda: clients(server) == "1.0", "the only connection")
+
+        server.process.terminate()
+        server.end()
+        has_text(tabs[0].locator("#connection-word"), "reconnecting")
+        for number, (_, bus) in enumerate(agents):
+            bus.emit(Note(f"while away {number}"))
+        with serving(tmp_path, port=server.port) as server:
+            for number, tab in enumerate(tabs):
+                has_text(tab.locator("#transcript"), f"while away {number}")
+                assert notes(tab) == ["first", f"while away {number}"]
+                has_text(tab.locator("#connection-word"), "live")
+            for tab in tabs[1:] + boards:
+                tab.close()
+            wait_until(lambda: clients(server) == "1.0", "the only connection")
+            agents[0][1].emit(Note("last"))
+            has_count(tabs[0].locator(".row-note"), 3)
+
+
+def test_tabs_of_one_agent_each_get_everything_once(
+    context: BrowserContext, server: Server, agent: Agent
+) -> None:
+    """Also what comes while others come and go."""
+    with agent.bus() as bus:
+        tabs = []
+        for number in range(4):
+            tabs.append(context.new_page())
+            bus.emit_many([Note(f"{number} {each}") for each in range(50)])
+            show(tabs[-1], server, agent)
+            bus.emit_many([Note(f"{number} and {each}") for each in range(50)])
+        tabs.pop().close()
+        bus.emit(Note("last"))
+        for tab in tabs:
+            has_count(tab.locator(".row-note"), 401)
+            assert notes(tab) == [envelope.event.text for envelope in bus.history()]
+
+
+def test_a_browser_without_shared_workers_has_a_connection_a_tab(
+    context: BrowserContext, server: Server, agent: Agent
+) -> None:
+    """As has one whose worker cannot be loaded."""
+    without, broken = context.new_page(), context.new_page()
+    without.add_init_script("delete window.SharedWorker")
+    broken.route("**/shared-worker.js", lambda route: route.abort())
+    broken.add_init_script(
+        "const Real = SharedWorker;"
+        "window.SharedWorker = function (url, options) { return new Real(url + '.missing', options) }"
+    )
+    with agent.bus() as bus:
+        for tab in (without, broken):
+            show(tab, server, agent)
+        bus.emit(Note("hello"))
+        for tab in (without, broken):
+            has_text(tab.locator("#transcript"), "hello")
+        assert clients(server) == "2.0"
