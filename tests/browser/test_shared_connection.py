@@ -84,14 +84,14 @@ def test_ten_tabs_and_two_dashboards_are_live_on_one_connection(
         has_text(tabs[0].locator("#connection-word"), "reconnecting")
         for number, (_, bus) in enumerate(agents):
             bus.emit(Note(f"while away {number}"))
-        with serving(tmp_path, port=server.port) as server:
+        with serving(tmp_path, port=server.port) as again:
             for number, tab in enumerate(tabs):
                 has_text(tab.locator("#transcript"), f"while away {number}")
                 assert notes(tab) == ["first", f"while away {number}"]
                 has_text(tab.locator("#connection-word"), "live")
             for tab in tabs[1:] + boards:
                 tab.close()
-            wait_until(lambda: clients(server) == "1.0", "the only connection")
+            wait_until(lambda: clients(again) == "1.0", "the only connection")
             agents[0][1].emit(Note("last"))
             has_count(tabs[0].locator(".row-note"), 3)
 
@@ -120,10 +120,11 @@ def test_a_browser_without_shared_workers_has_a_connection_a_tab(
     """As has one whose worker cannot be loaded."""
     without, broken = context.new_page(), context.new_page()
     without.add_init_script("delete window.SharedWorker")
-    broken.route("**/shared-worker.js", lambda route: route.abort())
     broken.add_init_script(
         "const Real = SharedWorker;"
-        "window.SharedWorker = function (url, options) { return new Real(url + '.missing', options) }"
+        "window.SharedWorker = function (url, options) {"
+        "  return new Real(url + '.missing', options);"
+        "}"
     )
     with agent.bus() as bus:
         for tab in (without, broken):
