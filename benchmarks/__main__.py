@@ -24,6 +24,7 @@ NAMES = (
     "history_pages",
     "idle_cost",
     "idle_agents",
+    "sse_fanout",
 )
 
 

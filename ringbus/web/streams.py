@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from ringbus import sse
 
-DEFAULT_MAX_STREAMS = 1_024
+DEFAULT_MAX_STREAMS = 1_200
 
 SLICE_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
@@ -31,7 +31,10 @@ RETRY_MS = 1_000
 BUSY_RETRY_MS = 15_000
 
 _SMALL_WRITE_BYTES = 64 << 10
-_GATHER_SECONDS = 0.01
+# After a write, what comes right behind is let gather, so that it goes out in one write: longer
+# the more streams are busy, since waking a thread costs more than the events it wakes for.
+_SHORTEST_GATHER, _LONGEST_GATHER = 0.01, 0.25
+_WRITES_A_SECOND = 1_000
 
 
 class Streams:
@@ -44,6 +47,7 @@ class Streams:
         # it and may not wait for a lock.
         self.stopping = False
         self._open = 0
+        self._busy = 0
         self._lock = threading.Lock()
 
     @property
@@ -79,18 +83,54 @@ class Streams:
 
         Heartbeats come between them when nothing else does.
         """
+        with _Activity(self) as activity:
+            yield from self._pump(read, is_gone, activity)
+
+    def _pump(
+        self,
+        read: Callable[[float], Sequence[bytes]],
+        is_gone: Callable[[], bool],
+        activity: _Activity,
+    ) -> Iterator[bytes]:
         life = LIFE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  spreads reconnects, no secret
         ends_at = time.monotonic() + life
         written_at = time.monotonic()
         while not self.stopping and not is_gone() and time.monotonic() < ends_at:
             pieces = read(SLICE_SECONDS)
+            activity.set(bool(pieces))
             if not pieces and time.monotonic() - written_at < HEARTBEAT_SECONDS:
                 continue
             yield from pieces or [sse.HEARTBEAT]
             written_at = time.monotonic()
             if sum(map(len, pieces)) < _SMALL_WRITE_BYTES:
-                # What comes right after goes out together, in one write instead of many.
-                time.sleep(_GATHER_SECONDS)
+                time.sleep(self._gather_seconds())
+
+    def _gather_seconds(self) -> float:
+        return min(max(_SHORTEST_GATHER, self._busy / _WRITES_A_SECOND), _LONGEST_GATHER)
+
+    def count_busy(self, change: int) -> None:
+        """A stream has begun, or ceased, to have something to send all the time."""
+        with self._lock:
+            self._busy += change
+
+
+class _Activity:
+    """Whether one stream is busy, while inside."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._is_busy = False
+
+    def set(self, is_busy: bool) -> None:
+        if is_busy != self._is_busy:
+            self._is_busy = is_busy
+            self._streams.count_busy(1 if is_busy else -1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.set(False)
 
 
 def busy(reason: str) -> bytes:
