@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -53,6 +54,48 @@ def test_a_client_that_reads_nothing_cannot_hold_up_the_stop(tmp_path: Path, age
             response.readline()
             server.process.send_signal(signal.SIGTERM)
             assert server.end() == (0, "stopped\n", "")
+
+
+def test_a_client_that_reads_nothing_is_dropped_and_resumes_exactly(
+    tmp_path: Path, agent: Agent
+) -> None:
+    """Its thread is free again; what it had not read it gets when it comes back."""
+    path, count = f"/agents/{agent.name}/events", 100
+    impatient = "from ringbus.web import streams; streams.SEND_SECONDS = 1"
+    with serving(tmp_path, before=impatient) as server, agent.bus(size=32 << 20) as bus:
+        bus.emit_many([Note(f"{number} ".ljust(100_000, "x")) for number in range(count)])
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert client.recv(1)
+            wait_until(
+                lambda: "ringbus_sse_clients 0.0" in server.text("/metrics"),
+                "the end of the stream",
+            )
+            read = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        whole = read.rpartition(b"\n\n")[0]
+        got = [int(seq) for seq in re.findall(rb"^id: [0-9a-f]{16}-(\d+)$", whole, re.MULTILINE)]
+        assert got == list(range(len(got)))
+        assert len(got) < count
+        last = f"{bus.epoch}-{got[-1]}"
+        with server.open(path, **{"Last-Event-ID": last}) as response:
+            for number in range(len(got), count):
+                while not (line := response.readline()).startswith(b"id: "):
+                    pass
+                assert line.strip().decode() == f"id: {bus.epoch}-{number}"
+
+
+def test_requests_are_answered_while_all_streams_are_taken(tmp_path: Path, agent: Agent) -> None:
+    """One more stream is told to come back later, at once."""
+    small = "from ringbus.web import server; server.DEFAULT_MAX_STREAMS = 1"
+    with serving(tmp_path, before=small) as server, agent.bus() as bus:
+        bus.emit(Note("hello"))
+        path = f"/agents/{agent.name}"
+        with server.open(f"{path}/events") as taken:
+            taken.readline()
+            for _ in range(30):
+                assert "event: busy" in server.text(f"{path}/events")
+            assert "hello" in server.text(f"{path}/history")
+            assert agent.name in server.text("/")
 
 
 def test_a_client_that_leaves_frees_its_stream(tmp_path: Path) -> None:

@@ -62,15 +62,16 @@ def command(
     port: int = 0,
     token: str = "",
     allow_hosts: Sequence[str] = (),
+    before: str = "",
 ) -> list[str]:
-    """The command line of a server on its own."""
-    return [sys.executable, "-c", _SERVE, host, str(port), str(state), token, *allow_hosts]
+    """The command line of a server on its own; `before` is code that it runs first."""
+    return [sys.executable, "-c", before + _SERVE, host, str(port), str(state), token, *allow_hosts]
 
 
 @contextlib.contextmanager
-def serving(state: Path, *, port: int = 0, token: str = "") -> Iterator[Server]:
+def serving(state: Path, *, port: int = 0, token: str = "", before: str = "") -> Iterator[Server]:
     """A server that is ready; killed at the end unless it was stopped."""
-    arguments = command(state, port=port, token=token)
+    arguments = command(state, port=port, token=token, before=before)
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
