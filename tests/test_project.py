@@ -26,7 +26,7 @@ LEVELS = (
     ("_access", "_build", "_closing", "_console", "_open_files", "_signals", "errors", "settings"),
     # 1: events and how they are written
     ("events",),
-    ("sse",),
+    ("choice", "sse"),
     # 2: the C core and its only user
     ("_core",),
     ("_native",),

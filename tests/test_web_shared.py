@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from turns import Agent, fresh_agent
 from webclient import EPOCH, OTHER_EPOCH, Frame, frames, listen, notes, store, take
 
-from ringbus.events import Note, TurnStart
+from ringbus.events import Note, TurnEnd, TurnStart
 
 
 def by_tag(found: list[Frame]) -> dict[str, list[Frame]]:
@@ -42,6 +42,15 @@ def test_each_stream_comes_under_its_tag_from_its_own_place(
     assert [frame["id"] for frame in first["2"]] == [f"{EPOCH}-4"]
     assert [frame["event"] for frame in first["3"]] == ["cursor"]
     assert [frame["id"] for frame in later["3"]] == [f"{bus.epoch}-1"]
+
+
+def test_a_shared_stream_may_be_of_some_kinds(client: FlaskClient, agent: Agent) -> None:
+    """As one of its own."""
+    with agent.bus() as bus:
+        bus.emit_many([Note("a"), TurnStart("operator", "go"), Note("b"), TurnEnd(ok=True)])
+        asked = f"1,{agent.name},last-9,turn_start.turn_end"
+        found = by_tag(take(listen(client, f"/follow?follow={asked}"), 2))
+    assert [frame["id"] for frame in found["1"]] == [f"{bus.epoch}-1", f"{bus.epoch}-3"]
 
 
 def test_frames_without_a_position_have_their_tag(client: FlaskClient, agent: Agent) -> None:
@@ -80,7 +89,17 @@ def test_an_agent_that_cannot_be_followed_leaves_the_others_alone(
 
 
 @pytest.mark.parametrize(
-    "asked", ["", "x,a,live", "1,-bad,live", "1,a", "1,a,last-0", "1,a,soon", *["&follow=1" * 33]]
+    "asked",
+    [
+        "",
+        "x,a,live",
+        "1,-bad,live",
+        "1,a",
+        "1,a,last-0",
+        "1,a,soon",
+        "1,a,live,x",
+        "1" + "&follow=1" * 32,
+    ],
 )
 def test_what_cannot_be_shared_is_refused(client: FlaskClient, asked: str) -> None:
     """No stream begins."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,22 @@ def test_the_overview_rests_when_nobody_looks(client: FlaskClient) -> None:
     assert overview_threads() >= 1
     response.close()
     wait_until(lambda: overview_threads() == 0, "the end of the overview's thread")
+
+
+def test_a_peer_that_vanished_is_given_up() -> None:
+    """Which says nothing: neither reads nor acknowledges. A writer waits no longer than that."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            is_gone = streams.watch_client({"gunicorn.socket": connection})
+            assert not is_gone()
+            limit = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert limit == 1_000 * streams.SEND_SECONDS
+        one, other = socket.socketpair()
+        with one, other:
+            is_gone = streams.watch_client({"gunicorn.socket": one})
+            assert not is_gone()
+            other.close()
+            assert is_gone()
 
 
 def overview_threads() -> int:

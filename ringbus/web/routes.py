@@ -118,8 +118,8 @@ def dashboard_events() -> ResponseReturnValue:
 def shared_events() -> ResponseReturnValue:
     """Several streams on one connection: a browser has six for all its tabs.
 
-    Each `follow` is `TAG,AGENT,WHERE`, where WHERE is a position, `last-N` or `live`; `TAG` alone
-    is all agents. The id of each frame is `TAG:POSITION`.
+    Each `follow` is `TAG,AGENT,WHERE` or `TAG,AGENT,WHERE,KIND.KIND`, where WHERE is a position,
+    `last-N` or `live`; `TAG` alone is all agents. The id of each frame is `TAG:POSITION`.
     """
     asked = request.args.getlist("follow")
     if not 0 < len(asked) <= MAX_SHARED or request.headers.get("Last-Event-ID"):
@@ -220,33 +220,37 @@ def position(name: str) -> Position | None:
 def shared_start(text: str) -> tuple[str, tuple[str, feeds.Start] | None]:
     """Tag, and agent with where to begin, of one `follow`."""
     tag, _, rest = text.partition(",")
-    name, _, where = rest.partition(",")
+    name, _, rest = rest.partition(",")
     if not _TAG.fullmatch(tag):
         abort(refuse(400, f"The parameter follow is {text[:100]!r}; it begins with a number."))
-    if not rest:
+    if not name and not rest:
         return tag, None
     check_agent(name)
-    return tag, (name, _start(where))
+    where, _, some = rest.partition(",")
+    return tag, (name, _start(where, checked_kinds("follow", some.replace(".", ","))))
 
 
-def _start(where: str) -> feeds.Start:
+def _start(where: str, kinds: frozenset[str]) -> feeds.Start:
     if where == "live":
-        return feeds.Start(last=DEFAULT_LAST, live=True)
+        return feeds.Start(last=DEFAULT_LAST, live=True, kinds=kinds)
     if newest := _NEWEST.fullmatch(where):
-        return feeds.Start(last=int(newest[1]))
+        return feeds.Start(last=int(newest[1]), kinds=kinds)
     try:
-        return feeds.Start(parse_position(where), last=DEFAULT_LAST)
+        return feeds.Start(parse_position(where), last=DEFAULT_LAST, kinds=kinds)
     except ValueError as error:
         abort(refuse(400, f"The parameter follow is {error}, last-N or live."))
 
 
 def kinds() -> frozenset[str]:
     """The kinds of `?kind=note,turn_end`; none: all."""
-    text = request.args.get("kind", "")
+    return checked_kinds("kind", request.args.get("kind", ""))
+
+
+def checked_kinds(name: str, text: str) -> frozenset[str]:
     named = frozenset(text.split(",")) if text else frozenset()
     if not named <= frozenset(KINDS):
         known = ", ".join(KINDS)
-        abort(refuse(400, f"The parameter kind is {text[:100]!r}; it names some of {known}."))
+        abort(refuse(400, f"The parameter {name} has {text[:100]!r}; kinds are {known}."))
     return named
 
 

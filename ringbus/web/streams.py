@@ -161,12 +161,15 @@ def watch_client(environ: dict[str, Any]) -> Callable[[], bool]:
     """A function that says whether the client of this request has gone.
 
     Knows how under gunicorn and waitress; elsewhere the next failing write ends the stream. Under
-    gunicorn it makes a write to a client that reads nothing fail after `SEND_SECONDS`, too.
+    gunicorn it makes a write to a client that reads nothing fail after `SEND_SECONDS`, too, and
+    ends a connection whose other end has vanished without a word so long after a heartbeat.
     """
     connection = environ.get("gunicorn.socket")
     if isinstance(connection, socket.socket):
         limit = struct.pack("ll", SEND_SECONDS, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_SECONDS * 1_000)
         return lambda: _is_closed(connection)
     waitress: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
     return waitress or (lambda: False)

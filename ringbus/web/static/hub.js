@@ -43,9 +43,9 @@ export class Hub {
     else if (said.read && tab) this.took(tab, said.read);
   }
 
-  add(tag, port, { agent, where }) {
+  add(tag, port, { agent, where, kinds }) {
     this.tabs.set(tag, {
-      port, agent, where, batch: [], unread: 0, isOpen: false, isStalled: false, heardAt: Date.now(),
+      port, agent, where, kinds, batch: [], unread: 0, isOpen: false, isStalled: false, heardAt: Date.now(),
     });
     port.postMessage({ state: "hello" });
     this.reopenIn(GATHER_MS);
@@ -87,7 +87,8 @@ export class Hub {
   }
 
   open() {
-    const follow = ([tag, { agent, where }]) => `follow=${agent ? `${tag},${agent},${where}` : tag}`;
+    const follow = ([tag, { agent, where, kinds }]) =>
+      `follow=${agent ? [tag, agent, where, kinds].filter(Boolean).join(",") : tag}`;
     this.source = new EventSource(`${this.url}?${this.followed.map(follow).join("&")}`);
     this.source.onopen = () => this.opened();
     this.source.onerror = () => this.lost();

@@ -12,17 +12,16 @@ const TYPES = ["open", "message", "gap", "reset", "busy", "cursor", "snapshot", 
 export function openSource(url) {
   const absolute = new URL(url, location.href);
   const wanted = followed(absolute);
-  return wanted && "SharedWorker" in globalThis ? new SharedSource(absolute, wanted) : new EventSource(absolute);
+  return "SharedWorker" in globalThis ? new SharedSource(absolute, wanted) : new EventSource(absolute);
 }
 
-// What of the shared connection says the same as this address; null: nothing does.
+// What of the shared connection says the same as this address.
 function followed(url) {
   const query = url.searchParams;
-  if (query.has("kind")) return null;
   const agent = url.pathname.match(/\/agents\/([^/]+)\/events$/)?.[1];
-  if (agent === undefined) return { agent: "", where: "" };
+  if (agent === undefined) return { agent: "", where: "", kinds: "" };
   const where = query.get("after") ?? (query.get("live") === "1" ? "live" : `last-${query.get("last") ?? 2000}`);
-  return { agent: decodeURIComponent(agent), where };
+  return { agent: decodeURIComponent(agent), where, kinds: (query.get("kind") ?? "").replaceAll(",", ".") };
 }
 
 class SharedSource extends EventTarget {
