@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from turns import Agent
-from webclient import OTHER_EPOCH, notes, store, web_state
+from webclient import EPOCH, OTHER_EPOCH, notes, store, web_state
 
 from ringbus.bus import Bus
 from ringbus.events import Note, Stream, TurnStart, encode
 from ringbus.history import History
-from ringbus.web import RingbusWeb, create_app
+from ringbus.web import RingbusWeb, create_app, feeds
 
 
 def test_pages_forbid_inline_scripts_and_styles(client: FlaskClient) -> None:
@@ -166,6 +166,34 @@ def test_history_is_searched_page_by_page(
             found.append([event["seq"] for event in page["events"]])
             place = page[f"next_{onward}"]
     assert found == pages
+
+
+def test_a_search_goes_on_where_a_page_of_it_ended(
+    client: FlaskClient, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far that is: a page looks at so many rows, and may find none."""
+    monkeypatch.setattr(feeds, "SEARCHED_ROWS", 3)
+    with History.open(agent.database, agent.name, write=True) as history:
+        for epoch in (EPOCH, OTHER_EPOCH):
+            history.begin_epoch(epoch)
+            rows = [(seq, 1, *encode(Note(f"<{seq}>"))) for seq in range(10)]
+            history.append(epoch, rows, 10)
+    for query, wanted in (
+        ("text=<4>", [(OTHER_EPOCH, 4), (EPOCH, 4)]),
+        (f"text=<4>&after={EPOCH}-4", [(OTHER_EPOCH, 4)]),
+        (
+            "text=<&limit=2",
+            [(epoch, seq) for epoch in (OTHER_EPOCH, EPOCH) for seq in range(9, -1, -1)],
+        ),
+    ):
+        found: list[tuple[str, int]] = []
+        pages, place = 0, f"{OTHER_EPOCH}-10"
+        while place is not None:
+            page = client.get(f"/agents/{agent.name}/history?{query}&before={place}").json
+            found += [(one["epoch"], one["seq"]) for one in reversed(page["events"])]
+            pages, place = pages + 1, page["next_before"]
+        assert found == wanted
+        assert pages >= 4
 
 
 @pytest.mark.parametrize("query", ["kind=nonsense", "after=nonsense", "text=" + "x" * 1_001])

@@ -252,6 +252,11 @@ class History(Closing):
             return self._reading.page(before, limit, after=after, kinds=kinds, text=text)
 
     @_checked
+    def back(self, before: Position | None, ids: int, after: Position | None) -> Position | None:
+        """The position `ids` before another or the end; None if `after` or the start is nearer."""
+        return self._reading.back(before, ids, after)
+
+    @_checked
     def next_seq(self, epoch: str) -> int | None:
         """One past the last record of `epoch` that was dealt with; None: never begun here."""
         place = find_place(self._db, epoch)

@@ -143,6 +143,20 @@ class Reading:
                     found.append(envelope)
         return found if from_oldest else found[::-1]
 
+    def back(self, before: Position | None, ids: int, after: Position | None) -> Position | None:
+        """The position so many ids before `before`, or the end; None if that is not behind `after`,
+        or the beginning."""
+        place = None if before is None else find_place(self._db, before[0])
+        if place is None or before is None:
+            end = self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM events").get
+        else:
+            end = place.id_of(before[1])
+        first = self._db.execute("SELECT coalesce(min(id), 0) FROM events").get
+        if after is not None:
+            first = max(first, self._known_place(after[0]).id_of(after[1] + 1))
+        found = place_holding(self._db, end - ids) if end - ids > first else None
+        return None if found is None else (found.epoch, end - ids - found.base)
+
     def _known_place(self, epoch: str) -> Place:
         place = find_place(self._db, epoch)
         if place is None:

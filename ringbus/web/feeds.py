@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 Feed: TypeAlias = Iterator[bytes]
 
+SEARCHED_ROWS = 1_000_000  # for one page: about half a second
+
 
 class Start(NamedTuple):
     """Where a client begins with an agent: after a position, with the newest, or with what comes.
@@ -117,14 +119,19 @@ class Page(NamedTuple):
     after: Position | None = None
     choice: Choice = ALL
 
+    @property
+    def is_onward(self) -> bool:
+        return self.after is not None and self.before is None
+
 
 def history_page(web: WebState, agent: str, asked: Page) -> bytes:
     """A page of envelopes, oldest first, one to a line: a reader may cut at line ends.
 
     Ends before `before`, else with the newest event, stored or not yet; with `after` alone it
     begins there. `next_before` is where the page before it ends, null when this is the first
-    that was asked for; `next_after` is where the page after one with `after` alone begins. Raises
-    `KeyError` for a position that is found nowhere.
+    that was asked for; `next_after` is where the page after one with `after` alone begins. A page
+    of a search for text may hold fewer than asked for, and `next_before` tell where the search
+    goes on. Raises `KeyError` for a position that is found nowhere.
     """
     with ExitStack() as stack:
         history = open_history(web.database(agent), agent, _log.warning)
@@ -136,21 +143,37 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
         for place in (asked.before, asked.after):
             if place is not None and not _is_known(place[0], history, ring):
                 raise KeyError(format_position(*place))
+        floor = None if history is None else _floor(history, asked)
         # One more than asked for tells whether there is anything beyond.
         found = recent(
-            history, ring, asked.limit + 1, asked.before, after=asked.after, choice=asked.choice
+            history,
+            ring,
+            asked.limit + 1,
+            asked.before,
+            after=asked.after if floor is None else floor,
+            choice=asked.choice,
         )
-    return _page(found, asked)
+    return _page(found, asked, floor)
 
 
-def _page(found: Sequence[Envelope], asked: Page) -> bytes:
+def _floor(history: History, asked: Page) -> Position | None:
+    """How far back one page is searched, so that none takes long; None: to its beginning."""
+    if asked.choice.text is None or asked.is_onward:
+        return None
+    if asked.after is not None and history.next_seq(asked.after[0]) is None:
+        return None
+    return history.back(asked.before, SEARCHED_ROWS, asked.after)
+
+
+def _page(found: Sequence[Envelope], asked: Page, floor: Position | None) -> bytes:
     is_more = len(found) > asked.limit
-    is_onward = asked.after is not None and asked.before is None
-    shown = found[: asked.limit] if is_onward else found[-asked.limit :]
-    ends = {
-        "next_before": shown[0].position if is_more and not is_onward else None,
-        "next_after": shown[-1].position if is_more and is_onward else None,
-    }
+    shown = found[: asked.limit] if asked.is_onward else found[-asked.limit :]
+    ends: dict[str, str | None] = {"next_before": None, "next_after": None}
+    if is_more:
+        end, at = ("next_after", shown[-1]) if asked.is_onward else ("next_before", shown[0])
+        ends[end] = at.position
+    elif floor is not None:
+        ends["next_before"] = format_position(floor[0], floor[1] + 1)
     lines = b",\n".join(envelope.json() for envelope in shown)
     return b'{"events":[\n%b\n],%b' % (lines, msgspec.json.encode(ends)[1:])
 
