@@ -133,3 +133,55 @@ def test_a_browser_without_shared_workers_has_a_connection_a_tab(
         for tab in (without, broken):
             has_text(tab.locator("#transcript"), "hello")
         assert clients(server) == "2.0"
+
+
+HUB = """async (follow) => {
+    const { Hub } = await import("/assets/hub.js");
+    window.positions = [];
+    const port = { postMessage({ batch = [] }) {
+        for (const [, , position] of batch) window.positions.push(position);
+    } };
+    new Hub(new URL("/follow", location.href)).meet(port);
+    port.onmessage({ data: { follow } });
+    window.read = () => {
+        const { length } = window.positions.splice(0);
+        port.onmessage({ data: { read: length } });
+    };
+}"""
+
+
+def test_a_tab_that_does_not_read_holds_nothing_up_and_gets_the_rest_later(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """A frozen one: so much waits for it and no more, and then it goes on where it was."""
+    count, most = 24_000, 20_001
+    with agent.bus(size=16 << 20) as bus:
+        bus.emit_many([Note(str(number)) for number in range(count)])
+        page.goto(server.address("/healthz"))
+        page.evaluate(HUB, {"agent": agent.name, "where": f"last-{count}", "kinds": ""})
+        wait_until(lambda: page.evaluate("positions.length") == most, "what waits for the tab")
+        bus.emit(Note("meanwhile"))
+        # It is asked for anew without the tab.
+        wait_until(lambda: clients(server) == "0.0", "the end of the connection")
+        first = page.evaluate("positions")
+        page.evaluate("read()")
+        wait_until(lambda: page.evaluate("positions.length") == count + 1 - most, "the rest")
+        rest = page.evaluate("positions")
+    assert first + rest == [f"{bus.epoch}-{number}" for number in range(count + 1)]
+
+
+def test_a_browser_is_told_when_the_server_has_no_place(
+    context: BrowserContext, tmp_path: Path, agent: Agent
+) -> None:
+    """In words, on every tab; the page itself is there."""
+    small = "from ringbus.web import server; server.DEFAULT_MAX_STREAMS = 1"
+    with serving(tmp_path, before=small) as server, agent.bus() as bus:
+        bus.emit(Note("hello"))
+        with server.open(f"/agents/{agent.name}/events") as taken:
+            taken.readline()
+            tab = context.new_page()
+            show(tab, server, agent)
+            has_text(
+                tab.locator("#connection-word"), "all 1 event streams of this server are taken"
+            )
+        has_text(tab.locator("#transcript"), "hello")

@@ -97,6 +97,7 @@ export class Hub {
 
   opened() {
     this.isBusy = false;
+    this.failures = 0;
     for (const [, tab] of this.followed) {
       if (!tab.isOpen) this.say(tab, "open");
       tab.isOpen = true;
@@ -118,7 +119,6 @@ export class Hub {
   take(type, { data, lastEventId }) {
     const [tag, position] = lastEventId.split(":");
     if (type === "busy") return this.busy(tag, data);
-    this.failures = 0;
     const tab = this.tabs.get(tag);
     if (!tab || tab.isStalled) return undefined;
     if (position) tab.where = position;
