@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from turns import Agent, wait_until
 from webclient import EPOCH, OTHER_EPOCH, frames, listen, notes, store, take, texts, web_state
 
+from ringbus import sse
 from ringbus.events import Gap, Note, Stream, TurnEnd, TurnStart, record_payload
 from ringbus.history import History
 from ringbus.web import create_app, sources, streams
@@ -139,12 +140,15 @@ def test_cursors_are_told_now_and_then(
     monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.0)
     with agent.bus() as bus:
         bus.emit_many([Note("a"), Stream(b"1"), Note("b"), Stream(b"2")])
-        response = listen(client, f"/agents/{agent.name}/events?kind=note")
-        found = frames(response)
-        assert [next(found)["id"] for _ in range(3)] == [f"{bus.epoch}-{seq}" for seq in (0, 2, 3)]
+        pieces = iter(listen(client, f"/agents/{agent.name}/events?kind=note").response)
+        next(pieces)
+        expected = [f"id: {bus.epoch}-{seq}".encode() for seq in (0, 2, 3)]
+        assert [line for line in next(pieces).split(b"\n") if line[:2] == b"id"] == expected
+        assert [next(pieces), next(pieces)] == [sse.HEARTBEAT] * 2
         bus.emit(Stream(b"3"))
-        assert next(found)["id"] == f"{bus.epoch}-4"
-        response.close()
+        while (piece := next(pieces)) == sse.HEARTBEAT:
+            pass
+        assert f"id: {bus.epoch}-4\n".encode() in piece
 
 
 def test_gaps_come_whatever_is_asked_for(client: FlaskClient, agent: Agent) -> None:
