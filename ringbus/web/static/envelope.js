@@ -8,10 +8,10 @@ export function parseEnvelope(text) {
 
 // A history page is one envelope a line between its first and last line.
 export function parsePage(text) {
-  const lines = text.split("\n").slice(1, -1);
+  const lines = text.split("\n");
   return {
-    events: lines.map((line) => parseEnvelope(line.replace(/,$/, ""))),
-    next: JSON.parse(text).next_before,
+    events: lines.slice(1, -1).filter(Boolean).map((line) => parseEnvelope(line.replace(/,$/, ""))),
+    next: JSON.parse(`{"events":[${lines.at(-1)}`).next_before,
   };
 }
 
@@ -23,6 +23,6 @@ const exact = (key, value, context) =>
 export function prettyJson(envelope) {
   const { data, kind } = JSON.parse(envelope.raw, exact);
   if (kind === "stream") return JSON.stringify(data, null, 2);
-  const { ms, position, raw, epoch, seq, ts_ns, ...event } = envelope;
+  const { ms, position, raw, epoch, seq, ts_ns, n, ...event } = envelope;
   return JSON.stringify(event, null, 2);
 }

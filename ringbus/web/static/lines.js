@@ -2,6 +2,7 @@
 // draws, or says false, and then the transcript draws the fallback row: a line is never dropped
 // because its type is new.
 
+import { translate } from "./agents.js";
 import { h, fold } from "./dom.js";
 import { terminal, visible } from "./ansi.js";
 import { markdown } from "./markdown.js";
@@ -15,12 +16,32 @@ const blocksOf = (content) =>
 
 // True when drawn or put among the quiet events.
 export function drawLine(transcript, envelope) {
-  const line = envelope.data;
+  const lines = translate(envelope.data) ?? [envelope.data];
+  const first = drawOne(transcript, envelope, lines[0]);
+  for (const line of lines.slice(1)) {
+    if (resultsIn(line).length) foretell(transcript, envelope, line);
+    else drawOne(transcript, envelope, line);
+  }
+  return first;
+}
+
+function drawOne(transcript, envelope, line) {
   if (typeof line !== "object" || line === null) return false;
   const name = line.type === "system" ? `system/${line.subtype}` : line.type;
   if (!Object.hasOwn(LINES, name)) return false;
   return LINES[name](transcript, envelope, line) !== false;
 }
+
+// Shows what calls gave without taking the place of the line that says so: that is drawn elsewhere.
+export function drawAnswers(transcript, envelope) {
+  for (const line of translate(envelope.data) ?? [envelope.data]) foretell(transcript, envelope, line);
+}
+
+function foretell(transcript, envelope, line) {
+  for (const block of resultsIn(line)) transcript.closeTool(string(block.tool_use_id), envelope, block, false);
+}
+
+const resultsIn = (line) => (line?.type === "user" ? blocksOf(line.message?.content).filter(isResult) : []);
 
 const quiet = (transcript, envelope) => transcript.quiet(envelope);
 

@@ -14,9 +14,10 @@ export function row(kind, envelope, ...children) {
 }
 
 // Marks an element as the one place where an event is drawn; also the target of its permalink.
-export function place(element, { position }) {
+export function place(element, { position, n }) {
   element.dataset.position = position;
   element.id = position;
+  element.n = n;
 }
 
 function gutter({ ms, position, seq }) {
@@ -59,7 +60,7 @@ const REASONS = {
   "ring-lost": "the ring was lost before all was stored",
 };
 
-export function gap({ epoch, from, to, missed, reason }) {
+export function gap({ epoch, from, to, missed, reason }, n) {
   const what = missed === null || missed === undefined
     ? `Events from ${from} on are missing`
     : `${plural(missed, "event")} missing`;
@@ -67,6 +68,8 @@ export function gap({ epoch, from, to, missed, reason }) {
   const element = h("article", "row row-gap", h("span", "gutter", h("span", "seq", String(from))),
     h("div", "cell", `${what}${where}: ${Object.hasOwn(REASONS, reason) ? REASONS[reason] : reason}.`));
   element.dataset.gap = `${epoch}-${from}`;
+  element.id = `gap-${epoch}-${from}`;
+  element.n = n;
   return element;
 }
 

@@ -1,17 +1,21 @@
 // Following the end of the page. Rows that arrive keep it at the bottom; scrolling up pauses that
-// and a pill counts what is new; the pill, or reaching the bottom again, goes back to following.
-// Earlier rows are put in front without moving what is being read.
+// and a pill counts what is new; the pill, or reaching the bottom again, goes back to following. A
+// pause that was asked for lasts until it is ended as plainly. Rows that change above what is read
+// do not move it.
 
 const NEAR = 48;
-const SETTLE_FRAMES = 4;
 
 export class Tail {
-  constructor(content, pill) {
+  // `isLast()` says whether the last event there is, is drawn; `changed()` hears of each change.
+  constructor(content, pill, { isLast, changed }) {
+    this.content = content;
     this.pill = pill;
+    this.isLast = isLast;
+    this.changed = changed;
     this.following = true;
+    this.isHeld = false;
     this.fresh = 0;
     this.lastY = 0;
-    pill.addEventListener("click", () => this.follow());
     addEventListener("scroll", () => this.scrolled(), { passive: true });
     new ResizeObserver(() => this.settle()).observe(content);
   }
@@ -19,36 +23,40 @@ export class Tail {
   scrolled() {
     const up = scrollY < this.lastY - 1;
     this.lastY = scrollY;
+    if (this.isHeld) return;
     if (this.isAtEnd()) this.resume();
-    else if (up) this.following = false;
+    else if (up) this.pause();
   }
 
   isAtEnd() {
-    return document.documentElement.scrollHeight - innerHeight - scrollY < NEAR;
+    return this.isLast() && document.documentElement.scrollHeight - innerHeight - scrollY < NEAR;
   }
 
-  follow() {
-    this.resume();
-    this.settle();
-  }
-
-  pause() {
+  pause(isHeld = false) {
+    if (!this.following && this.isHeld === isHeld) return;
     this.following = false;
+    this.isHeld = isHeld;
+    this.changed();
   }
 
   resume() {
+    if (this.following) return;
     this.following = true;
+    this.isHeld = false;
     this.fresh = 0;
     this.pill.hidden = true;
+    this.changed();
   }
 
   // Call after rows were added.
   added(number) {
-    if (this.following) return this.settle();
+    if (this.following) {
+      this.settle();
+      return;
+    }
     this.fresh += number;
     this.pill.textContent = `${this.fresh.toLocaleString("en")} new`;
     this.pill.hidden = this.fresh === 0;
-    return undefined;
   }
 
   settle() {
@@ -57,21 +65,24 @@ export class Tail {
     this.lastY = scrollY;
   }
 
-  // Runs `change`, which adds content above `rows`, and keeps them where they are on the screen.
-  // The first of them that is still there afterwards is the one held on to, for some frames: rows
-  // get their true height only when they are near the screen.
-  keep(rows, change) {
-    const before = rows.map((row) => row.getBoundingClientRect().top);
-    document.documentElement.classList.add("no-anchor");
+  // Runs `change`, which draws or removes rows, and keeps the row in sight where it is.
+  hold(change) {
+    const anchor = this.anchor();
+    const before = anchor?.getBoundingClientRect().top;
     change();
-    const at = rows.findIndex((row) => row.isConnected);
-    if (at >= 0) this.hold(rows[at], before[at], SETTLE_FRAMES);
+    if (anchor?.isConnected) scrollBy({ top: anchor.getBoundingClientRect().top - before, behavior: "instant" });
+    this.lastY = scrollY;
   }
 
-  hold(row, top, frames) {
-    scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
-    this.lastY = scrollY;
-    if (frames > 0) requestAnimationFrame(() => this.hold(row, top, frames - 1));
-    else document.documentElement.classList.remove("no-anchor");
+  // The topmost row whose head is in sight, else the one that covers the screen.
+  anchor() {
+    let covering = null;
+    for (const row of this.content.querySelectorAll(".row")) {
+      const { top, bottom } = row.getBoundingClientRect();
+      if (top >= 0 && top < innerHeight) return row;
+      if (top < 0 && bottom > 0) covering = row;
+      if (top >= innerHeight) break;
+    }
+    return covering;
   }
 }

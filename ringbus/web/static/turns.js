@@ -1,18 +1,14 @@
 // The transcript: events in, sections and rows out. Each turn is a section with its prompt on top;
 // events outside a turn go into a section without one. Calls and results are joined here by their
-// id, and a transcript built from older history is put in front without losing those joins.
+// id, and a transcript built from older events is put in front without losing those joins. What is
+// far from the screen is cut off at either end and drawn again later.
 
 import { h, fold } from "./dom.js";
-import { visible, plain } from "./ansi.js";
-import { duration, firstLine, isToday, lineCount, moment, plural } from "./format.js";
+import { visible } from "./ansi.js";
 import { drawLine, fillResult } from "./lines.js";
 import { Partials } from "./partial.js";
-import { addTo, fallback, gap, note, place, row } from "./rows.js";
-import { Status } from "./status.js";
-
-const PROMPT_LINES = 8;
-const MAX_ROWS = 6000;
-const KEPT_ROWS = 5000;
+import { fallback, gap, note, place, row } from "./rows.js";
+import { Turn } from "./turn.js";
 
 export class Transcript {
   constructor(root) {
@@ -27,33 +23,16 @@ export class Transcript {
     this.orphans = new Map();
     this.tasks = new Map();
     this.partials = new Partials(this);
-    this.status = new Status();
     this.retries = null;
-    this.ranges = new Map(); // epoch -> the seqs [low, high] that are drawn
-    this.oldest = null;
-    this.rows = 0;
   }
 
-  // Draws an event unless its position was drawn before; says whether it did.
   add(event) {
-    if (!this.claim(event)) return false;
-    this.status.feed(event);
     try {
       this.draw(event);
     } catch (error) {
       console.error("cannot draw", event.position, error);
       this.put(fallback(event, event.data ?? event));
     }
-    return true;
-  }
-
-  claim({ epoch, seq, position }) {
-    const range = this.ranges.get(epoch);
-    if (range && seq <= range.high) return false;
-    if (range) range.high = seq;
-    else this.ranges.set(epoch, { low: seq, high: seq });
-    this.oldest ??= position;
-    return true;
   }
 
   draw(event) {
@@ -63,9 +42,9 @@ export class Transcript {
     else if (event.kind !== "stream" || !drawLine(this, event)) this.put(fallback(event, event.data ?? event));
   }
 
-  addGap(event) {
+  addGap(event, n) {
     this.partials.clear();
-    this.put(gap(event));
+    this.put(gap(event, n));
   }
 
   begin(event) {
@@ -77,7 +56,6 @@ export class Transcript {
   end(event) {
     this.partials.clear();
     this.turn().finish(event);
-    this.rows += 1;
   }
 
   open(turn) {
@@ -93,7 +71,6 @@ export class Transcript {
 
   put(element, parent = null) {
     this.retries = null;
-    this.rows += 1;
     const tool = parent === null ? undefined : this.tools.get(parent);
     if (parent !== null && !tool) element.dataset.parent = parent;
     (tool ? tool.inner : this.turn().rows).append(element);
@@ -148,13 +125,6 @@ export class Transcript {
     this.root.prepend(...older.turns.map((turn) => turn.element));
     this.turns.unshift(...older.turns);
     this.rejoin(older);
-    this.rows += older.rows;
-    this.oldest = older.oldest ?? this.oldest;
-    for (const [epoch, { low, high }] of older.ranges) {
-      const range = this.ranges.get(epoch);
-      this.ranges.set(epoch, { low, high: range ? range.high : high });
-    }
-    this.status.learn(older.status);
   }
 
   rejoin(older) {
@@ -180,103 +150,28 @@ export class Transcript {
     this.tasks = new Map([...older.tasks, ...this.tasks]);
   }
 
-  // A page that stays open for days drops its oldest rows; "load earlier" brings them back.
-  trim() {
-    if (this.rows <= MAX_ROWS) return;
-    const rows = [...this.root.querySelectorAll(".row")];
-    for (const element of rows.slice(0, rows.length - KEPT_ROWS)) element.remove();
-    while (this.turns.length > 1 && !this.turns[0].element.querySelector(".row")) this.turns.shift().element.remove();
-    this.rows = this.root.querySelectorAll(".row").length;
-    const oldest = this.root.querySelector("[data-position]")?.dataset.position;
-    if (oldest) this.forgetBefore(oldest);
+  // Takes away what stands for events before number `n`.
+  cutBefore(n) {
+    while (this.turns.length && !this.turns[0].cutBefore(n)) this.turns.shift().element.remove();
+    this.forgetCut();
   }
 
-  forgetBefore(position) {
-    const [epoch, seq] = position.split("-");
-    for (const known of [...this.ranges.keys()]) {
-      if (known === epoch) break;
-      this.ranges.delete(known);
-    }
-    this.ranges.get(epoch).low = Number(seq);
-    this.oldest = position;
-  }
-}
-
-class Turn {
-  constructor(start) {
-    this.start = start;
-    this.end = null;
-    this.ended = false;
-    this.hushed = [];
-    this.rows = h("div", "rows");
-    this.foot = h("div", "foot");
-    this.outcome = h("span", "outcome", start ? "running" : "");
-    this.element = h("section", start ? "turn is-running" : "turn is-loose", start && this.header(start), this.rows, this.foot);
+  // Takes away what stands for events from number `n` on; what follows then can be added again.
+  cutFrom(n) {
+    this.partials.clear();
+    this.retries = null;
+    while (this.turns.length && !this.turns.at(-1).cutFrom(n)) this.turns.pop().element.remove();
+    for (const element of this.root.querySelectorAll(".inner .row, .retries > div")) if (element.n >= n) element.remove();
+    this.forgetCut();
   }
 
-  header(start) {
-    const waiting = start.unread > 0 ? `${start.unread} more waiting` : "";
-    const who = h("div", "who", h("span", "from", ...visible(start.from)),
-      h("span", isToday(start.ms) ? "started" : "started is-past", moment(start.ms)), waiting && h("span", "waiting", waiting), this.outcome);
-    return row("turn", start, who, prompt(start.body));
+  forgetCut() {
+    const forget = (map, key) => {
+      for (const [id, entry] of map) if (!this.root.contains(entry[key])) map.delete(id);
+    };
+    forget(this.tools, "tool");
+    forget(this.orphans, "piece");
+    forget(this.tasks, "state");
+    if (this.retries && !this.root.contains(this.retries.line)) this.retries = null;
   }
-
-  hush(event) {
-    this.hushed.push(event);
-    if (!this.quietFold) {
-      this.quietCount = h("span", "preview");
-      this.quietFold = fold("json", [this.quietCount], () => this.quietRows());
-      this.foot.append(h("div", "row row-quiet", h("span", "gutter"), h("div", "cell", this.quietFold)));
-    }
-    this.quietCount.textContent = `${plural(this.hushed.length, "quiet event")}`;
-  }
-
-  quietRows() {
-    return h("div", "quiet", ...this.hushed.map((event) => fallback(event, event.data)));
-  }
-
-  finish(end) {
-    const took = this.close(end);
-    const words = [end.ok ? "turn ok" : "turn failed", took && `after ${took}`].filter(Boolean).join(" ");
-    const element = row(end.ok ? "end" : "end is-failure", end, h("span", "facts", words));
-    if (end.note) addTo(element, h("span", "reason", ...visible(end.note)));
-    this.rows.append(element);
-    if (!end.ok && end.note) this.outcome.title = end.note;
-  }
-
-  // Shows the outcome in the header; returns how long it took, in words, if that is known.
-  close(end) {
-    this.end = end;
-    const took = this.start ? duration(end.ms - this.start.ms) : "";
-    this.settle(end.ok ? "ok" : "failed", [end.ok ? "ok" : "failed", took].filter(Boolean).join(", "));
-    return took;
-  }
-
-  // The next turn began and this one never said how it ended.
-  abandon() {
-    if (!this.ended && this.start) this.settle("unfinished", "no end recorded");
-    this.ended = true;
-  }
-
-  settle(state, words) {
-    this.ended = true;
-    this.element.classList.remove("is-running");
-    this.element.classList.add(`is-${state}`);
-    this.outcome.textContent = words;
-  }
-
-  // Takes over the rows of a section that turned out to be the rest of this turn.
-  merge(rest) {
-    this.rows.append(...rest.rows.childNodes);
-    for (const event of rest.hushed) this.hush(event);
-    if (rest.end) this.close(rest.end);
-    else if (rest.ended) this.abandon();
-  }
-}
-
-function prompt(body) {
-  if (body === "") return h("div", "prompt muted", "no message");
-  if (lineCount(body) <= PROMPT_LINES && body.length <= 900) return h("div", "prompt", ...visible(body));
-  return fold("prompt", [h("span", "preview", ...visible(plain(firstLine(body)))), h("span", "count", plural(lineCount(body), "line"))],
-    () => h("div", "prompt-rest", ...visible(body)));
 }

@@ -1,0 +1,95 @@
+// Searching what is loaded. A search is text in any string of an event, in either case; its matches
+// are kept by their numbers. Long logs are searched in slices, so that the page stays at hand.
+
+import { Hole } from "./log.js";
+
+const SLICE_MS = 12;
+
+// What is in an event but not on the page.
+const UNSEEN = new Set(["uuid", "session_id", "sessionID", "sessionId", "signature", "id", "tool_use_id", "parent_tool_use_id",
+  "tool_use_result", "type", "role", "epoch", "kind", "raw", "position", "thread_id", "tool_id", "callID", "messageID"]);
+
+export class Find {
+  constructor(log, changed) {
+    this.log = log;
+    this.changed = changed; // called as matches come to light
+    this.query = "";
+    this.matches = new Set();
+    this.turn = 0;
+  }
+
+  // Starts a search over all that is loaded; settled when it is done, false if another took over.
+  async search(query) {
+    this.query = query;
+    this.pattern = query ? new RegExp(escaped(query), "i") : null;
+    this.rawPattern = query && /^[\x20-\x7e]*$/.test(query) ? new RegExp(escaped(JSON.stringify(query).slice(1, -1)), "i") : null;
+    return this.again();
+  }
+
+  async again() {
+    this.turn += 1;
+    const { turn } = this;
+    this.matches = new Set();
+    if (this.pattern && !(await this.scan([...this.log.entries], turn))) return false;
+    this.changed();
+    return true;
+  }
+
+  async scan(entries, turn) {
+    let until = performance.now() + SLICE_MS;
+    for (const entry of entries) {
+      if (this.isMatch(entry)) this.matches.add(entry.n);
+      if (performance.now() < until) continue;
+      await new Promise((resolve) => { setTimeout(resolve); });
+      if (turn !== this.turn) return false;
+      this.changed();
+      until = performance.now() + SLICE_MS;
+    }
+    return turn === this.turn;
+  }
+
+  // Looks at entries that were loaded or came in after the search.
+  feed(entries) {
+    if (!this.pattern) return;
+    for (const entry of entries) if (this.isMatch(entry)) this.matches.add(entry.n);
+    this.changed();
+  }
+
+  isMatch(entry) {
+    if (entry instanceof Hole || (this.rawPattern && !this.rawPattern.test(entry.raw))) return false;
+    return hasText(JSON.parse(entry.raw), this.pattern);
+  }
+
+  // The matches that are loaded, in order.
+  list() {
+    return [...this.matches].filter((n) => this.log.at(n) !== null).sort((one, other) => one - other);
+  }
+}
+
+const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+
+function hasText(value, pattern) {
+  if (typeof value === "string") return pattern.test(value);
+  if (typeof value !== "object" || value === null) return false;
+  if (Array.isArray(value)) return value.some((item) => hasText(item, pattern));
+  return Object.entries(value).some(([key, item]) => !UNSEEN.has(key) && hasText(item, pattern));
+}
+
+// Marks the text where it stands in the document, without touching the document.
+export function highlight(root, pattern) {
+  if (!globalThis.CSS?.highlights) return;
+  CSS.highlights.delete("found");
+  if (!pattern) return;
+  const every = new RegExp(pattern.source, "gi");
+  const ranges = [];
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    for (const { index, 0: text } of node.data.matchAll(every)) {
+      const range = new Range();
+      range.setStart(node, index);
+      range.setEnd(node, index + text.length);
+      ranges.push(range);
+    }
+  }
+  CSS.highlights.set("found", new Highlight(...ranges));
+}

@@ -1,0 +1,209 @@
+// The events that are loaded, in their order and without a hole, whether they are drawn or not.
+// Each has a number of its own: newer ones count up, older ones that are put in front count down,
+// so a number stays true whatever is added or dropped. An event is kept as the text it came in and
+// parsed again when it is drawn; beyond a budget the end farther from what is read is dropped.
+
+import { ERROR, classify } from "./classes.js";
+import { parseEnvelope } from "./envelope.js";
+
+const BUDGET_CHARACTERS = 16 << 20;
+const ENTRY_CHARACTERS = 200;
+
+export class Entry {
+  constructor(event, n) {
+    this.n = n;
+    this.epoch = event.epoch;
+    this.seq = event.seq;
+    this.ms = event.ms;
+    this.isStart = event.kind === "turn_start";
+    this.isEnd = event.kind === "turn_end";
+    this.bits = 0;
+    this.raw = event.raw;
+    this.partner = null;
+  }
+
+  get position() {
+    return `${this.epoch}-${this.seq}`;
+  }
+
+  event() {
+    const event = parseEnvelope(this.raw);
+    event.n = this.n;
+    return event;
+  }
+}
+
+// A hole that was told. It has no position of its own, only its place.
+export class Hole {
+  constructor(gap, n) {
+    this.n = n;
+    this.gap = gap;
+    this.bits = ERROR;
+    this.raw = "";
+    this.position = `gap-${gap.epoch}-${gap.from}`;
+    this.partner = null;
+  }
+}
+
+export class Log {
+  constructor() {
+    this.epochs = new Map(); // every epoch met, oldest first -> the seqs met in it, [low, high]
+    this.clear();
+  }
+
+  clear() {
+    this.entries = [];
+    this.characters = 0;
+    this.calls = new Map(); // id of a call without its result -> its entry
+    this.answers = new Map(); // id of a call that is not loaded -> the entry of its result
+    this.isLive = true; // its end is the newest event
+    this.isWhole = false; // its start is the oldest event
+  }
+
+  get first() {
+    return this.entries.find((entry) => entry instanceof Entry) ?? null;
+  }
+
+  get last() {
+    return this.entries.findLast((entry) => entry instanceof Entry) ?? null;
+  }
+
+  // Adds an event behind all others unless it is there already; its entry, or null.
+  append(event) {
+    this.meet(event);
+    const { last } = this;
+    if (last !== null && !this.isAfter(event, last)) return null;
+    const entry = new Entry(event, this.next());
+    this.push(entry);
+    this.join(entry, event);
+    return entry;
+  }
+
+  appendGap(gap) {
+    const hole = new Hole(gap, this.next());
+    this.push(hole);
+    return hole;
+  }
+
+  push(entry) {
+    this.entries.push(entry);
+    this.characters += entry.raw.length + ENTRY_CHARACTERS;
+  }
+
+  next() {
+    return this.entries.length ? this.entries.at(-1).n + 1 : 0;
+  }
+
+  // Puts events in front of all others; their entries.
+  prepend(events) {
+    const before = events.filter((event) => this.first === null || this.isAfter(this.first, event));
+    const from = (this.entries[0]?.n ?? 0) - before.length;
+    this.meetOlder(before);
+    const entries = before.map((event, index) => new Entry(event, from + index));
+    entries.forEach((entry, index) => this.join(entry, before[index]));
+    this.entries = entries.concat(this.entries);
+    for (const entry of entries) this.characters += entry.raw.length + ENTRY_CHARACTERS;
+    return entries;
+  }
+
+  isAfter(one, other) {
+    if (one.epoch === other.epoch) return one.seq > other.seq;
+    const order = [...this.epochs.keys()];
+    return order.indexOf(one.epoch) > order.indexOf(other.epoch) || !this.epochs.has(one.epoch);
+  }
+
+  meet({ epoch, seq }) {
+    const range = this.epochs.get(epoch);
+    if (!range) this.epochs.set(epoch, { low: seq, high: seq });
+    else if (seq > range.high) range.high = seq;
+    else if (seq < range.low) range.low = seq;
+  }
+
+  meetOlder(events) {
+    const strange = new Map();
+    for (const event of events) {
+      if (this.epochs.has(event.epoch)) this.meet(event);
+      else if (strange.has(event.epoch)) strange.get(event.epoch).high = event.seq;
+      else strange.set(event.epoch, { low: event.seq, high: event.seq });
+    }
+    if (strange.size) this.epochs = new Map([...strange, ...this.epochs]);
+  }
+
+  // A call and its result are one thing to filters, and the failure of one is that of both.
+  join(entry, event) {
+    const { bits, calls, answers } = classify(event);
+    entry.bits = bits;
+    for (const id of calls) {
+      const answer = this.answers.get(id);
+      if (answer) link(entry, answer);
+      else this.calls.set(id, entry);
+      this.answers.delete(id);
+    }
+    for (const id of answers) {
+      const call = this.calls.get(id);
+      if (call) link(call, entry);
+      else this.answers.set(id, entry);
+      this.calls.delete(id);
+    }
+  }
+
+  // The entry that ends the turn which `start` began, if both are loaded.
+  endOf(start) {
+    for (let index = this.index(start.n) + 1; index < this.entries.length; index += 1) {
+      const entry = this.entries[index];
+      if (entry.isStart) return null;
+      if (entry.isEnd) return entry;
+    }
+    return null;
+  }
+
+  // The index of the first entry with that number or a later one.
+  index(n) {
+    return this.entries.length ? Math.min(Math.max(n - this.entries[0].n, 0), this.entries.length) : 0;
+  }
+
+  at(n) {
+    return this.entries[n - (this.entries[0]?.n ?? 0)] ?? null;
+  }
+
+  find(position) {
+    const cut = position.lastIndexOf("-");
+    const [epoch, seq] = [position.slice(0, cut), Number(position.slice(cut + 1))];
+    return this.entries.find((entry) => entry.seq === seq && entry.epoch === epoch) ?? null;
+  }
+
+  // Drops what is over the budget, from the end that is farther from the entries `low` to `high`.
+  bound(low, high) {
+    if (this.characters <= BUDGET_CHARACTERS || !this.entries.length) return;
+    const isFront = low - this.entries[0].n >= this.entries.at(-1).n - high;
+    let drop = 0;
+    let over = this.characters - BUDGET_CHARACTERS * 0.9;
+    const room = isFront ? this.index(low) : this.entries.length - this.index(high);
+    while (over > 0 && drop < room) {
+      drop += 1;
+      over -= this.entries.at(isFront ? drop - 1 : -drop).raw.length + ENTRY_CHARACTERS;
+    }
+    this.drop(isFront, drop);
+  }
+
+  drop(isFront, number) {
+    if (!number) return;
+    const gone = isFront ? this.entries.splice(0, number) : this.entries.splice(-number);
+    for (const { raw, partner } of gone) {
+      this.characters -= raw.length + ENTRY_CHARACTERS;
+      if (partner) partner.partner = null;
+    }
+    const isGone = (entry) => this.at(entry.n) !== entry;
+    for (const waiting of [this.calls, this.answers]) {
+      for (const [id, entry] of waiting) if (isGone(entry)) waiting.delete(id);
+    }
+    if (isFront) this.isWhole = false;
+    else this.isLive = false;
+  }
+}
+
+function link(call, answer) {
+  call.partner = answer;
+  answer.partner = call;
+  call.bits |= answer.bits & ERROR;
+}

@@ -1,0 +1,125 @@
+// One turn as a section: its prompt on top, its rows, what is quiet at its foot, its outcome.
+
+import { h, fold } from "./dom.js";
+import { visible, plain } from "./ansi.js";
+import { duration, firstLine, isToday, lineCount, moment, plural } from "./format.js";
+import { addTo, fallback, row } from "./rows.js";
+
+const PROMPT_LINES = 8;
+
+export class Turn {
+  constructor(start) {
+    this.start = start;
+    this.end = null;
+    this.ended = false;
+    this.hushed = [];
+    this.rows = h("div", "rows");
+    this.foot = h("div", "foot");
+    this.outcome = h("span", "outcome", start ? "running" : "");
+    this.head = start && this.header(start);
+    this.element = h("section", start ? "turn is-running" : "turn is-loose", this.head, this.rows, this.foot);
+  }
+
+  header(start) {
+    const waiting = start.unread > 0 ? `${start.unread} more waiting` : "";
+    const who = h("div", "who", h("span", "from", ...visible(start.from)),
+      h("span", isToday(start.ms) ? "started" : "started is-past", moment(start.ms)), waiting && h("span", "waiting", waiting), this.outcome);
+    return row("turn", start, who, prompt(start.body));
+  }
+
+  hush(...events) {
+    this.hushed.push(...events);
+    if (!this.hushed.length) return;
+    if (!this.quietFold) {
+      this.quietCount = h("span", "preview");
+      this.quietFold = fold("json", [this.quietCount], () => this.quietRows());
+      this.foot.append(h("div", "row row-quiet", h("span", "gutter"), h("div", "cell", this.quietFold)));
+    }
+    this.quietCount.textContent = plural(this.hushed.length, "quiet event");
+  }
+
+  keepHushed(isKept) {
+    const kept = this.hushed.filter(isKept);
+    if (kept.length === this.hushed.length) return;
+    this.hushed = [];
+    this.quietFold = null;
+    this.foot.replaceChildren();
+    this.hush(...kept);
+  }
+
+  // Takes the rows before number `n` away; says whether anything is left.
+  cutBefore(n) {
+    if (this.head && this.head.n < n) {
+      this.head.remove();
+      this.head = null;
+      this.start = null;
+    }
+    for (let first = this.rows.firstChild; first && first.n < n; first = this.rows.firstChild) first.remove();
+    this.keepHushed((event) => event.n >= n);
+    return this.head !== null || this.rows.hasChildNodes() || this.hushed.length > 0;
+  }
+
+  // Takes the rows from number `n` on away; says whether anything is left.
+  cutFrom(n) {
+    if (this.head && this.head.n >= n) return false;
+    for (let last = this.rows.lastChild; last && (last.n === undefined || last.n >= n); last = this.rows.lastChild) last.remove();
+    this.keepHushed((event) => event.n < n);
+    this.ended = this.rows.lastChild?.classList.contains("row-end") ?? false;
+    if (!this.ended) this.end = null;
+    return this.head !== null || this.rows.hasChildNodes() || this.hushed.length > 0;
+  }
+
+  quietRows() {
+    return h("div", "quiet", ...this.hushed.map((event) => fallback(event, event.data)));
+  }
+
+  finish(end) {
+    const took = this.close(end);
+    const words = [end.ok ? "turn ok" : "turn failed", took && `after ${took}`].filter(Boolean).join(" ");
+    const element = row(end.ok ? "end" : "end is-failure", end, h("span", "facts", words));
+    if (end.note) addTo(element, h("span", "reason", ...visible(end.note)));
+    this.rows.append(element);
+    if (!end.ok && end.note) this.outcome.title = end.note;
+  }
+
+  // Shows the outcome in the header; returns how long it took, in words, if that is known.
+  close(end) {
+    this.end = end;
+    this.ended = true;
+    return this.foretell(end);
+  }
+
+  // The same for a turn whose end is known, but not drawn.
+  foretell(end) {
+    const took = this.start ? duration(end.ms - this.start.ms) : "";
+    this.settle(end.ok ? "ok" : "failed", [end.ok ? "ok" : "failed", took].filter(Boolean).join(", "));
+    return took;
+  }
+
+  // The next turn began and this one never said how it ended.
+  abandon() {
+    if (!this.ended && this.start) this.settle("unfinished", "no end recorded");
+    this.ended = true;
+  }
+
+  settle(state, words) {
+    this.element.classList.remove("is-running");
+    this.element.classList.add(`is-${state}`);
+    this.outcome.textContent = words;
+  }
+
+  // Takes over the rows of a section that turned out to be the rest of this turn.
+  merge(rest) {
+    this.rows.append(...rest.rows.childNodes);
+    this.hush(...rest.hushed);
+    if (rest.end) this.close(rest.end);
+    else if (rest.ended) this.abandon();
+  }
+}
+
+function prompt(body) {
+  if (body === "") return h("div", "prompt muted", "no message");
+  if (lineCount(body) <= PROMPT_LINES && body.length <= 900) return h("div", "prompt", ...visible(body));
+  return fold("prompt", [h("span", "preview", ...visible(plain(firstLine(body)))), h("span", "count", plural(lineCount(body), "line"))],
+    () => h("div", "prompt-rest", ...visible(body)));
+}

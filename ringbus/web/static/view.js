@@ -1,0 +1,255 @@
+// What of the log is in the document: a window of a few hundred events round the screen, drawn by a
+// transcript, with room kept above and below for all the rest, so that the scrollbar is true to the
+// whole. Scrolling moves the window on by a block; a jump draws it anew elsewhere. With a filter the
+// window is over the entries that pass it.
+
+import { RETRY } from "./classes.js";
+import { drawAnswers } from "./lines.js";
+import { Hole } from "./log.js";
+import { Transcript } from "./turns.js";
+
+const BLOCK = 120;
+const MOST = 600;
+const MARGIN = 1200;
+const ROW_PIXELS = 28;
+const MOST_PIXELS = 8_000_000;
+
+export class View {
+  // `missing()` says how many events are known before and after what is loaded.
+  constructor(log, { root, before, after, missing }) {
+    this.missing = missing;
+    this.log = log;
+    this.root = root;
+    this.before = before;
+    this.after = after;
+    this.transcript = new Transcript(root);
+    this.passes = null;
+    this.pixels = ROW_PIXELS;
+    this.drawn = () => undefined;
+    this.clear();
+  }
+
+  clear() {
+    this.transcript.clear();
+    this.shown = this.passes ? this.filtered(this.log.entries) : this.log.entries;
+    this.low = 0; // the number of the first entry drawn
+    this.high = 0; // one past the last
+    this.space();
+  }
+
+  // --- which entries -------------------------------------------------------------------
+
+  // Shows only the entries that `passes` says yes to, or all for null, round the same place.
+  filter(passes, place) {
+    this.passes = passes;
+    this.refresh();
+    this.show(place ?? this.low);
+  }
+
+  refresh() {
+    this.shown = this.passes ? this.filtered(this.log.entries) : this.log.entries;
+  }
+
+  // Matches, with the other half of a call and result, each under the prompt of its turn.
+  filtered(entries) {
+    const found = [];
+    let start = null;
+    for (const entry of entries) {
+      const passes = this.lets(entry);
+      if (entry.isStart) start = entry;
+      if (passes && start !== null && start !== entry) found.push(start);
+      if (passes) found.push(entry);
+      if (passes || entry.isEnd) start = null;
+    }
+    return found;
+  }
+
+  lets(entry) {
+    return this.passes(entry) || (entry.partner !== null && this.passes(entry.partner));
+  }
+
+  // The index in `shown` of the first entry with number `n` or later.
+  index(n) {
+    let [low, high] = [0, this.shown.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.shown[middle].n < n) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  get from() {
+    return this.index(this.low);
+  }
+
+  get to() {
+    return this.index(this.high);
+  }
+
+  get isAtEnd() {
+    return this.to >= this.shown.length;
+  }
+
+  // --- drawing -------------------------------------------------------------------------
+
+  // Draws the window anew so that it holds the entry numbered `n` and what is round it.
+  show(n) {
+    const at = this.index(n);
+    this.draw(at - BLOCK, at + BLOCK);
+  }
+
+  showEnd() {
+    this.draw(this.shown.length - BLOCK * 2, this.shown.length);
+  }
+
+  draw(from, to) {
+    this.transcript.clear();
+    const first = this.whole(Math.max(0, from));
+    const last = this.whole(Math.min(this.shown.length, to));
+    this.low = this.high = this.shown[first]?.n ?? 0;
+    this.addTo(last);
+  }
+
+  // An index at which a row that counts retries is not cut in two.
+  whole(index) {
+    let at = index;
+    while (at > 0 && this.shown[at]?.bits & RETRY && this.shown[at - 1].bits & RETRY) at -= 1;
+    return at;
+  }
+
+  addTo(index) {
+    const { to } = this;
+    const until = this.shown[index - 1]?.n;
+    for (let at = to; at < index; at += 1) this.put(this.transcript, this.shown[at], until);
+    if (index > to) this.high = this.shown[index - 1].n + 1;
+    this.space();
+    this.drawn();
+  }
+
+  // Draws an entry, and with it how a turn or a call ended if that comes after `until`, undrawn.
+  put(transcript, entry, until) {
+    if (entry instanceof Hole) {
+      transcript.addGap(entry.gap, entry.n);
+      return;
+    }
+    transcript.add(entry.event());
+    if (entry.partner?.n > until) drawAnswers(transcript, entry.partner.event());
+    if (!entry.isStart) return;
+    const end = this.log.endOf(entry);
+    if (end) transcript.turns.at(-1).foretell(end.event());
+  }
+
+  // Draws what came in behind, if the window reaches that far and has room; says whether all is drawn.
+  grow(entries, isFollowing) {
+    const wasAtEnd = this.isAtEnd;
+    if (this.passes) {
+      for (const entry of entries) if (this.lets(entry)) this.join(entry);
+    }
+    if (isFollowing && this.shown.length - this.to > BLOCK * 2) this.showEnd();
+    else if (isFollowing || (wasAtEnd && this.to - this.from < MOST)) this.addTo(this.shown.length);
+    else this.space();
+    if (isFollowing && this.to - this.from > MOST) this.cutBefore(this.to - MOST + BLOCK);
+  }
+
+  // A result may bring its call with it, and any match the prompt of its turn.
+  join(entry) {
+    const last = this.shown.at(-1)?.n ?? -Infinity;
+    for (let at = this.log.index(entry.n); at >= 0; at -= 1) {
+      const before = this.log.entries[at];
+      if (before.n <= last) break;
+      if (before.isStart && before !== entry) this.shown.push(before);
+      if (before.isStart || before.isEnd) break;
+    }
+    if (entry.partner && entry.partner.n > (this.shown.at(-1)?.n ?? -Infinity)) this.shown.push(entry.partner);
+    if (entry.n > (this.shown.at(-1)?.n ?? -Infinity)) this.shown.push(entry);
+  }
+
+  cutBefore(index) {
+    const at = this.whole(index);
+    this.low = this.shown[at]?.n ?? this.high;
+    this.transcript.cutBefore(this.low);
+    this.space();
+  }
+
+  cutFrom(index) {
+    const at = this.whole(index);
+    this.high = this.shown[at]?.n ?? this.high;
+    this.transcript.cutFrom(this.high);
+    this.space();
+  }
+
+  // --- room and scrolling --------------------------------------------------------------
+
+  // Keeps the room for what is not drawn; its height goes by the height of what is.
+  space() {
+    const { from, to } = this;
+    const missing = this.passes ? { before: 0, after: 0 } : this.missing();
+    const number = to - from;
+    const height = this.root.offsetHeight;
+    if (number >= 40 && height > 0) this.pixels = height / number;
+    const room = (count) => `${Math.min(Math.round(count * this.pixels), MOST_PIXELS)}px`;
+    this.before.style.height = room(from + missing.before);
+    this.after.style.height = room(this.shown.length - to + missing.after);
+  }
+
+  // Where the screen stands relative to the drawn part, in pixels: above and below it.
+  edges() {
+    const { top, bottom } = this.root.getBoundingClientRect();
+    return { above: -top, below: bottom - innerHeight };
+  }
+
+  // Moves the window on, if the screen is near its edge. `hold(change)` keeps what is read in its
+  // place while rows above it change. Says where rows are wanted that are not loaded: "before",
+  // "after", a fraction of the missing events in front for a jump into them, or null.
+  follow(hold) {
+    const { above, below } = this.edges();
+    if (above < -innerHeight || below < -innerHeight) return this.jump(above);
+    const { from, to } = this;
+    if (above < MARGIN && from > 0) hold(() => this.extendBefore());
+    else if (above < MARGIN && !this.passes) return "before";
+    if (below < MARGIN && to < this.shown.length) hold(() => this.extendAfter());
+    else if (below < MARGIN && !this.passes) return "after";
+    return null;
+  }
+
+  extendBefore() {
+    const { from } = this;
+    const start = this.whole(Math.max(0, from - BLOCK));
+    const part = new Transcript(document.createElement("div"));
+    for (let at = start; at < from; at += 1) this.put(part, this.shown[at], this.high - 1);
+    part.partials.clear();
+    this.transcript.absorb(part);
+    this.low = this.shown[start].n;
+    if (this.to - this.from > MOST) this.cutFrom(this.from + MOST);
+    this.space();
+    this.drawn();
+  }
+
+  extendAfter() {
+    this.addTo(this.whole(Math.min(this.shown.length, this.to + BLOCK)));
+    if (this.to - this.from > MOST) this.cutBefore(this.to - MOST);
+  }
+
+  // The screen is far outside: draws what belongs there.
+  jump(above) {
+    const isBefore = above < 0;
+    const room = parseFloat((isBefore ? this.before : this.after).style.height) || 1;
+    const { from, to } = this;
+    const missing = this.passes ? 0 : this.missing()[isBefore ? "before" : "after"];
+    const undrawn = isBefore ? from : this.shown.length - to;
+    const part = Math.min(1, Math.max(0, isBefore ? 1 + above / room : (above - this.root.offsetHeight) / room));
+    const event = part * (missing + undrawn);
+    const index = isBefore ? event - missing : to + event;
+    if (!this.passes && (index < 0 || index >= this.shown.length + 1)) return { isBefore, event };
+    this.show(this.shown[Math.min(Math.floor(index), this.shown.length - 1)]?.n ?? 0);
+    this.reveal(part, isBefore);
+    return null;
+  }
+
+  // After a jump the window is where the room was; puts the screen into its middle.
+  reveal() {
+    const { top, height } = this.root.getBoundingClientRect();
+    scrollTo({ top: scrollY + top + height / 2 - innerHeight / 2, behavior: "instant" });
+  }
+}
