@@ -8,10 +8,11 @@ import { drawAnswers } from "./lines.js";
 import { Hole } from "./log.js";
 import { Transcript } from "./turns.js";
 
-const BLOCK = 120;
-const MOST = 600;
+const BLOCK = 40;
+const MOST = 320;
 const MARGIN = 1200;
 const ROW_PIXELS = 28;
+const MEASURE_MS = 500;
 const MOST_PIXELS = 8_000_000;
 
 export class View {
@@ -25,6 +26,7 @@ export class View {
     this.transcript = new Transcript(root);
     this.passes = null;
     this.pixels = ROW_PIXELS;
+    this.measured = 0;
     this.drawn = () => undefined;
     this.clear();
   }
@@ -185,12 +187,18 @@ export class View {
   space() {
     const { from, to } = this;
     const missing = this.passes ? { before: 0, after: 0 } : this.missing();
-    const number = to - from;
-    const height = this.root.offsetHeight;
-    if (number >= 40 && height > 0) this.pixels = height / number;
+    this.measure(to - from);
     const room = (count) => `${Math.min(Math.round(count * this.pixels), MOST_PIXELS)}px`;
     this.before.style.height = room(from + missing.before);
     this.after.style.height = room(this.shown.length - to + missing.after);
+  }
+
+  // The mean height of what is drawn, not looked up more often than it matters: that costs a layout.
+  measure(number) {
+    const now = performance.now();
+    if (number < BLOCK || now - this.measured < MEASURE_MS) return;
+    this.measured = now;
+    this.pixels = this.root.offsetHeight / number || ROW_PIXELS;
   }
 
   // Where the screen stands relative to the drawn part, in pixels: above and below it.

@@ -1,0 +1,83 @@
+"""What agents really printed, on their pages: all of it is drawn, and drawn for what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import has_text, show
+from recordings import MISSING, recorded_files
+from turns import Agent, wait_until
+from webserver import Server
+
+from ringbus.events import Event, TurnEnd, TurnStart, line_event
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Page
+
+pytestmark = pytest.mark.browser
+
+# Files of programs that the page has no words for: each line is one row that unfolds.
+UNKNOWN = ("harness-events", "llm-requests")
+
+# Lines that are known to say nothing to a reader, or of a program's inside: one row that unfolds.
+PLAIN = {
+    "summary", "file-history-snapshot", "queue-operation", "attachment", "progress",
+    "last-prompt", "permission-mode", "ai-title", "mode",
+}  # fmt: skip
+
+# Goes up through the whole page, unfolds what is folded, and notes what is drawn as bare JSON.
+LABELS = """async () => {
+    const log = document.getElementById("transcript");
+    const labels = new Set();
+    const frame = () => new Promise(requestAnimationFrame);
+    for (let still = 0; still < 30;) {
+        for (const row of log.querySelectorAll(".row-fallback")) {
+            if (!row.closest(".quiet")) labels.add(row.querySelector(".label").textContent);
+        }
+        for (const fold of log.querySelectorAll("details:not([open])")) fold.open = true;
+        const from = scrollY;
+        scrollBy({ top: -3 * innerHeight, behavior: "instant" });
+        await frame();
+        await frame();
+        still = scrollY === from ? still + 1 : 0;
+    }
+    return [...labels];
+}"""
+
+
+def events_of(path: Path) -> Iterator[Event]:
+    """The file as one turn of an agent that printed it."""
+    yield TurnStart("recording", path.name)
+    for line in path.read_bytes().splitlines():
+        yield line_event(line)
+    yield TurnEnd(ok=True)
+
+
+@pytest.mark.skipif(not recorded_files(), reason=MISSING)
+@pytest.mark.parametrize("is_known", [True, False], ids=["agents", "other programs"])
+def test_all_recordings_are_drawn_without_an_error_and_for_what_they_are(
+    page: Page, server: Server, agent: Agent, is_known: bool
+) -> None:
+    """Each line has its row, unfolded too; only what nobody knows falls back to JSON."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.extend(words_of(message)))
+    files = [path for path in recorded_files() if path.name.startswith(UNKNOWN) != is_known]
+    with agent.bus() as bus, agent.persisted():
+        for path in files:
+            bus.emit_many(list(events_of(path)))
+        show(page, server, agent)
+        last = page.locator(".row-turn .prompt").last
+        wait_until(lambda: last.count() and last.text_content() == files[-1].name, "the last file")
+        labels: list[str] = page.evaluate(LABELS)
+        has_text(page.locator(".row-turn .prompt").first, files[0].name)
+    assert complaints == []
+    if is_known:
+        print("LABELS", sorted(set(labels)-PLAIN)); assert set(labels) <= PLAIN
+
+
+def words_of(message: ConsoleMessage) -> list[str]:
+    """What the console says of an error or a warning."""
+    return [message.text] if message.type in ("error", "warning") else []
