@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from turns import Agent
@@ -54,7 +55,7 @@ def show(page: Page, server: Server, agent: Agent) -> None:
     page.goto(server.address(f"/agents/{agent.name}"))
 
 
-def has_text(place: Locator, text: str) -> None:
+def has_text(place: Locator, text: str | re.Pattern[str]) -> None:
     """Waits until the place shows the text."""
     from playwright.sync_api import expect
 

@@ -147,6 +147,9 @@ const LINES = {
   "tool.execution_start": ({ data }) => call(data?.toolCallId, data?.toolName, data?.arguments),
   "tool.execution_complete": ({ data }) => gives(string(data?.toolCallId), data?.result?.content ?? data?.error?.message ?? "", data?.success === false),
 
+  session: (line) => starts({ cwd: line.cwd }),
+  auto_retry_start: (line) => notes(`retry ${line.attempt ?? "?"}/${line.maxAttempts ?? "?"}: ${string(line.errorMessage)}`),
+  auto_retry_end: (line) => (line.success === false ? fails(line.finalError) : QUIET),
   agent_start: () => QUIET,
   turn_start: () => QUIET,
   message_start: () => QUIET,
@@ -180,6 +183,7 @@ function piMessage(message) {
   const content = Array.isArray(message?.content) ? message.content : [];
   if (message?.role === "user") return told(content.map(textOf).join("\n"));
   if (message?.role !== "assistant") return QUIET;
+  if (!content.length) return message.errorMessage ? fails(message.errorMessage) : QUIET;
   return [blocks(...content.map((block) =>
     (block?.type === "toolCall" ? { type: "tool_use", id: block.id, name: NAMES[block.name] ?? block.name, input: block.arguments } : block)))];
 }
