@@ -123,7 +123,7 @@ def test_jumps_lead_to_turns_errors_rows_start_and_end(
         for key, words in (
             ("[", "prompt 599"), ("[", "prompt 598"), ("]", "prompt 599"),
             ("E", "it broke"), ("E", "make 596"), ("e", "it broke"),
-            ("g", "prompt 0"), ("e", "make 2"), ("e", "broken"),
+            ("g", "prompt 0"), ("e", "make 2"), ("e", "it broke"),
             ("k", "note 2"), ("j", "it broke"), ("j", "prompt 3"),
         ):  # fmt: skip
             page.keyboard.press(key)

@@ -13,6 +13,9 @@ const SAID_MS = 4000;
 const TYPED_MS = 150;
 const element = (id) => document.getElementById(id);
 
+// A failed call and its result are one row.
+const isFailure = ({ bits, n, partner }) => bits & ERROR && !(partner?.n < n);
+
 export class Handling {
   constructor({ agent, log, view, tail, loader, load, showEnd }) {
     Object.assign(this, { agent, log, view, tail, loader, load, showEnd });
@@ -59,8 +62,8 @@ export class Handling {
       previousRow: () => this.step(-1),
       nextTurn: () => this.jump(1, (entry) => entry.isStart, "turn"),
       previousTurn: () => this.jump(-1, (entry) => entry.isStart, "turn"),
-      nextError: () => this.jump(1, (entry) => entry.bits & ERROR, "error"),
-      previousError: () => this.jump(-1, (entry) => entry.bits & ERROR, "error"),
+      nextError: () => this.jump(1, isFailure, "error"),
+      previousError: () => this.jump(-1, isFailure, "error"),
       nextMatch: () => this.jump(1, (entry) => this.find.matches.has(entry.n), "match"),
       previousMatch: () => this.jump(-1, (entry) => this.find.matches.has(entry.n), "match"),
       copyText: () => this.copy((row) => rowText(row), "the row as text"),
@@ -84,9 +87,18 @@ export class Handling {
     this.apply();
   }
 
-  // Events were loaded or came in.
-  added(entries) {
+  // Events were loaded or came in: what they match is to be known before they are drawn.
+  feed(entries) {
     if (entries.length) this.find.feed(entries);
+  }
+
+  // All that was loaded gave way to other events, with numbers of their own.
+  async replaced() {
+    this.current = this.current && this.log.find(this.current.position);
+    await this.find.again();
+  }
+
+  added() {
     if (this.target && this.log.last) this.goTo(this.target);
   }
 
@@ -222,6 +234,7 @@ export class Handling {
     let at = this.view.index(this.place()) + (this.current || by < 0 ? by : 0);
     while (at >= 0 && at < shown.length && !isWanted(shown[at])) at += by;
     if (shown[at]) this.reveal(shown[at]);
+    else if (by > 0 && !this.current && word === "match") this.jump(-1, isWanted, word);
     else if (by < 0 && !this.log.isWhole) this.jumpEarlier(isWanted, word);
     else this.say(`no ${by < 0 ? "earlier" : "further"} ${word}`);
   }

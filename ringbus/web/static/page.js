@@ -73,11 +73,13 @@ function batch(items) {
     else if (item.gap) addGap(item.gap, added);
     else startOver();
   }
+  handling.feed(added);
   if (log.isLive) view.grow(added, tail.following);
   if (passing && isLast()) addPassing(items);
   log.bound(view.low, view.high);
-  handling.added(added);
+  handling.added();
   tail.added(log.isLive ? added.length : items.length - passing);
+  if (connection.state === "live") seen.settle(log);
   measureLag(items);
   showRoom();
   showStatus();
@@ -142,7 +144,10 @@ async function load(what) {
       if (what === "before") addEarlier(await loader.older());
       else if (what === "after") addLater(await loader.newer());
       else await what();
-      if (typeof what === "function") view.refresh();
+      if (typeof what === "function") {
+        await handling.replaced();
+        view.refresh();
+      }
       log.bound(view.low, view.high);
       earlier.dataset.problem = "";
       showRoom();
@@ -161,18 +166,18 @@ function addEarlier(entries) {
     for (const entry of entries) older.feed(entry.event());
     status.learn(older);
   }
+  handling.feed(entries);
   tail.hold(() => {
     view.refresh();
     if (view.from > 0 && view.edges().above < innerHeight) view.extendBefore();
     view.space();
   });
-  handling.added(entries);
 }
 
 function addLater(entries) {
   if (newest === null || !entries.length || log.last.position === newest.position) catchUp();
+  handling.feed(entries);
   view.refresh();
-  handling.added(entries);
   moved();
 }
 
