@@ -30,8 +30,8 @@ AXE_VERSION = "4.14.1"
 
 RUN = """async () => {
     const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-    return violations.map(({ id, nodes }) =>
-        `${id}: ${nodes.slice(0, 3).map(node => `${node.html.slice(0, 160)} (${node.any[0]?.message})`).join(" | ")}`);
+    const place = node => `${node.html.slice(0, 160)} (${node.any[0]?.message})`;
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(place).join(" | ")}`);
 }"""
 
 
