@@ -128,7 +128,7 @@ def test_jumps_lead_to_turns_errors_rows_start_and_end(
         ):  # fmt: skip
             page.keyboard.press(key)
             chooses(page, words)
-        has_text(page.locator("#connection-word"), "not following")
+        has_text(page.locator("#connection-word"), "live, paused")
         page.keyboard.press("G")
         has_text(page.locator(".row-end").last, "it broke")
         wait_until(lambda: page.locator(".row-end").last.evaluate(IN_SIGHT), "the end in sight")

@@ -207,14 +207,14 @@ export class Handling {
     const at = now < 0 ? rows.findIndex((row) => row.getBoundingClientRect().bottom > innerHeight / 3) : now + by;
     const row = rows[at];
     if (!row) return;
-    this.tail.pause();
+    this.tail.pause(true);
     this.choose(this.log.at(row.n));
     row.scrollIntoView({ block: "nearest" });
   }
 
   // Brings an entry into sight and chooses it.
   reveal(entry) {
-    this.tail.pause();
+    this.tail.pause(true);
     if (entry.n < this.view.low || entry.n >= this.view.high) this.view.show(entry.n);
     this.choose(entry);
     const place = document.getElementById(entry.position) ?? this.outlined;

@@ -12,6 +12,7 @@ import { Tail } from "./tail.js";
 import { View } from "./view.js";
 
 const BEHIND_MS = 2000;
+const MOST_ARRIVED = 20_000;
 const element = (id) => document.getElementById(id);
 
 const WORDS = {
@@ -31,7 +32,7 @@ let gaps = 0;
 let connection = { state: "connecting", reason: "" };
 let behind = 0;
 let newest = null; // of all events met, loaded or not
-let arrived = []; // events that came in while the newest page was fetched
+let arrived = []; // the newest of the events that came in while the log did not reach to the end
 
 const log = new Log();
 const view = new View(log, { root: element("transcript"), before: element("before"), after: element("after"), missing });
@@ -93,7 +94,7 @@ function take(event, added) {
   if (!log.isLive) {
     log.meet(event);
     arrived.push(event);
-    if (arrived.length > 5000) arrived.splice(0, 2500);
+    if (arrived.length > MOST_ARRIVED) arrived.splice(0, MOST_ARRIVED / 2);
     return true;
   }
   const entry = log.append(event);
@@ -175,7 +176,9 @@ function addEarlier(entries) {
 }
 
 function addLater(entries) {
-  if (newest === null || !entries.length || log.last.position === newest.position) catchUp();
+  // Whole again only if what came in meanwhile goes on where the log ends.
+  const last = log.last.position;
+  if (newest === null || newest.position === last || arrived.some((event) => event.position === last)) catchUp();
   handling.feed(entries);
   view.refresh();
   moved();
