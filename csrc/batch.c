@@ -88,24 +88,26 @@ const rb_batch_content *rb_batch_look(const rb_batch *batch) { return &batch->co
 
 /* What is an event. */
 
+#define TEXT(literal)                                                                              \
+    { literal, sizeof literal - 1 }
 static const struct {
-    const char *kind, *head;
+    rb_text kind, head;
 } EVENTS[] = {
-    {"turn_start", "{\"kind\":\"turn_start\","},
-    {"stream", "{\"kind\":\"stream\",\"data\":"},
-    {"note", "{\"kind\":\"note\","},
-    {"turn_end", "{\"kind\":\"turn_end\","},
+    {TEXT("turn_start"), TEXT("{\"kind\":\"turn_start\",")},
+    {TEXT("stream"), TEXT("{\"kind\":\"stream\",\"data\":")},
+    {TEXT("note"), TEXT("{\"kind\":\"note\",")},
+    {TEXT("turn_end"), TEXT("{\"kind\":\"turn_end\",")},
 };
+#undef TEXT
 
-const char *rb_event_kind(const rb_record *record) { return EVENTS[record->kind - 1].kind; }
+rb_text rb_event_kind(const rb_record *record) { return EVENTS[record->kind - 1].kind; }
 
 static bool has_outline(const rb_record *record, const uint8_t *payload) {
     if (record->kind < 1 || record->kind > sizeof EVENTS / sizeof EVENTS[0]) {
         return false;
     }
-    const char *head = EVENTS[record->kind - 1].head;
-    const size_t length = strlen(head);
-    return record->length > length && memcmp(payload, head, length) == 0 &&
+    const rb_text head = EVENTS[record->kind - 1].head;
+    return record->length > head.length && memcmp(payload, head.bytes, head.length) == 0 &&
            payload[record->length - 1] == '}';
 }
 
@@ -187,7 +189,9 @@ static void add(rb_batch *batch, const rb_record *record, const uint8_t *payload
     *entry = (rb_batch_entry){.record = *record, .start = content->bytes};
     entry->is_text = is_utf8(payload, record->length);
     entry->is_event = entry->is_text && has_outline(record, payload);
-    if (!entry->is_event && (record->flags & RB_RECORD_TRANSIENT) == 0) {
+    if ((record->flags & RB_RECORD_TRANSIENT) != 0) {
+        content->transient++;
+    } else if (!entry->is_event) {
         content->foreign++;
     }
     content->bytes += record->length;

@@ -13,7 +13,12 @@ rb_batch *rb_batch_pin(uint64_t address);
 void rb_batch_unpin(rb_batch *batch);
 
 const rb_batch_content *rb_batch_look(const rb_batch *batch);
+
+typedef struct {
+    const char *bytes;
+    size_t length;
+} rb_text;
 /* The kind of an event. */
-const char *rb_event_kind(const rb_record *record);
+rb_text rb_event_kind(const rb_record *record);
 
 #endif

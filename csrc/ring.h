@@ -154,6 +154,7 @@ typedef struct {
     const uint8_t *payloads;
     size_t count;
     size_t bytes;      /* of payload */
+    size_t transient;  /* records that are not stored */
     size_t foreign;    /* records that are no events and not transient */
     uint64_t next_seq; /* one past the last record here */
     uint64_t missed;   /* records from next_seq on that were lost */

@@ -259,6 +259,15 @@ static void text_or_blob(sqlite3_context *context, const rb_batch_entry *entry,
     }
 }
 
+static void kind_or_null(sqlite3_context *context, const rb_batch_entry *entry) {
+    if (entry->is_event) {
+        const rb_text kind = rb_event_kind(&entry->record);
+        sqlite3_result_text(context, kind.bytes, (int)kind.length, SQLITE_STATIC);
+    } else {
+        sqlite3_result_null(context);
+    }
+}
+
 static void record_column(const rb_batch_content *now, size_t at, sqlite3_context *context,
                           int column) {
     const rb_batch_entry *entry = &now->entries[at];
@@ -272,8 +281,7 @@ static void record_column(const rb_batch_content *now, size_t at, sqlite3_contex
         sqlite3_result_int64(context, ts_ns < 0 ? 0 : ts_ns / 1000000000);
         break;
     case KIND:
-        sqlite3_result_text(context, entry->is_event ? rb_event_kind(record) : NULL, -1,
-                            SQLITE_STATIC);
+        kind_or_null(context, entry);
         break;
     case PAYLOAD:
         text_or_blob(context, entry, now->payloads + entry->start);

@@ -233,6 +233,22 @@ def test_persister_stores_the_same_either_way(
     assert [row[1] for row in rows[:4]] == ["note", "stream", "turn_end", "note"]
 
 
+@pytest.mark.parametrize("gone", ["id > 0", "id % 2 = 0", "id >= (SELECT max(id) FROM events)"])
+def test_ids_go_on_whatever_rows_are_gone(agent: Agent, bus: Bus, gone: str) -> None:
+    """SQLite would give an id out again whose row and all behind it were deleted."""
+    with serving(agent):
+        emit_notes(bus, 10)
+        assert bus.wait_stored(60)
+        with closing(apsw.Connection(str(agent.database))) as db:
+            before = {row[0] for row in db.execute("SELECT id FROM events")}
+            db.execute(f"DELETE FROM events WHERE {gone}")
+            kept = {row[0] for row in db.execute("SELECT id FROM events")}
+            emit_notes(bus, 10)
+            assert bus.wait_stored(60)
+            after = {row[0] for row in db.execute("SELECT id FROM events")}
+    assert after - kept == {one + 10 for one in before}
+
+
 # --- ringbus sql --------------------------------------------------------------------------
 
 

@@ -60,8 +60,17 @@ def store_batch(db: apsw.Connection, epoch: str, batch: Batch) -> int:
     """The same for the events of a batch, which pass through no Python object."""
     before = db.total_changes()
     base = _base_for(db, epoch, batch.next_seq)
-    db.execute(_INSERT_BATCH, (base, batch.address))
+    if _is_next(db, base, batch):
+        db.execute(_APPEND_BATCH, (batch.address,))
+    else:
+        db.execute(_INSERT_BATCH, (base, batch.address))
     return db.total_changes() - before
+
+
+def _is_next(db: apsw.Connection, base: int, batch: Batch) -> bool:
+    """Whether the rows get the very ids that SQLite would give out by itself."""
+    first_seq = batch.next_seq - len(batch)
+    return not batch.transient and bool(db.execute(_NEXT_ID).get == base + first_seq)
 
 
 def advance(db: apsw.Connection, epoch: str, next_seq: int) -> None:
@@ -113,6 +122,13 @@ _INSERT_BATCH = """
 INSERT OR IGNORE INTO events(id, ts, kind, payload_json, ts_ns)
 SELECT ? + seq, ts, kind, payload_json, ts_ns FROM ringbus_batch(?)
 """
+
+# A tenth less work: SQLite looks for the place of every id that it is given.
+_APPEND_BATCH = """
+INSERT INTO events(ts, kind, payload_json, ts_ns)
+SELECT ts, kind, payload_json, ts_ns FROM ringbus_batch(?)
+"""
+_NEXT_ID = "SELECT coalesce(max(id), 0) + 1 FROM events"
 
 # The newest alone can go on: the ids after the others are taken.
 _REOPEN = """

@@ -24,7 +24,7 @@ from ringbus.history.aside import is_same_file
 log = logging.getLogger(__name__)
 
 LARGE_LOG = 8 << 20  # new bytes that are worth a checkpoint's flushes
-LOG_CAP = 64 << 20
+LOG_CAP = 32 << 20
 
 _Request: TypeAlias = tuple[Path, tuple[int, int]]
 """A file, and which it was."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ringbus._native import CData, address, check, ffi, lib
 
-MOST_RECORDS = 10_000
+MOST_RECORDS = 5000  # of usual lines they fit into a core's cache until SQLite has taken them
 MOST_BYTES = 4 << 20
 
 
@@ -15,7 +15,7 @@ class Batch:
     """What `Subscriber.fill()` read last. Used by one thread at a time.
 
     It ends where records were lost: `missed` of them, from `next_seq` on. `size` is bytes of
-    payload, `foreign` how many records are neither events nor transient.
+    payload, `transient` how many records are, `foreign` how many others are no events.
     """
 
     def __init__(self, most_records: int = MOST_RECORDS, most_bytes: int = MOST_BYTES) -> None:
@@ -32,6 +32,7 @@ class Batch:
         """Takes over what the last fill counted."""
         lib.rb_batch_get(self.handle, self._content)
         self.size = int(self._content.bytes)
+        self.transient = int(self._content.transient)
         self.foreign = int(self._content.foreign)
         self.next_seq = int(self._content.next_seq)
         self.missed = int(self._content.missed)
