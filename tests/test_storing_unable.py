@@ -16,6 +16,7 @@ from storing import (
     Serving,
     check_account,
     emit_notes,
+    gaps,
     has_gate,
     numbers,
     serving,
@@ -31,7 +32,7 @@ from ringbus.events import Gap
 from ringbus.history import schema
 from ringbus.persister import Persister
 from ringbus.persister.agent import AgentPersister, Outcome
-from ringbus.ring import Ring
+from ringbus.ring import Ring, unlink
 
 LOCKS = """
 import sys, apsw
@@ -204,6 +205,51 @@ def test_disk_that_is_full_from_the_beginning_holds_nobody_up(
             filler.unlink()
             (gap,) = check_goes_on_afterwards(agent, bus, emitted)
     assert gap.from_ == 0
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["begun", "never begun"])
+def test_rings_removed_while_nothing_can_be_stored_are_told_as_lost(
+    agent: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    """Two rings come and go while the disk is away; no reader passes over them unawares."""
+    away = tmp_path / "away"
+    lost = []
+    stored_before = 10 if is_known else 0
+    with agent.persisted():
+        for number in range(2):
+            with agent.bus(size=SMALL) as bus:
+                if number == 0 and is_known:
+                    emit_notes(bus, 10)
+                    wait_stored(bus)
+                if number == 0:
+                    put_away(agent, away)
+                emit_notes(bus, 5, first=100)
+                wait_until(
+                    lambda: caplog.text.count("cannot store") == len(lost) + 1,
+                    "the persister to find out",
+                )
+                lost.append(Gap(bus.epoch, 0 if number else stored_before, None, None, "ring-lost"))
+                unlink(agent.name)
+        with agent.bus(size=SMALL) as last:
+            emit_notes(last, 20, first=1000)
+            bring_back(agent, away)
+            wait_until(lambda: has_gate(agent.name), "the persister to go on")
+            wait_stored(last)
+    assert gaps(stored(agent)) == lost
+    assert check_account(agent, 20, first=1000, epoch=last.epoch) == []
+
+
+def put_away(agent: Agent, away: Path) -> None:
+    """A file stands where the state folder should be."""
+    if agent.state.exists():
+        agent.state.rename(away)
+    agent.state.write_text("in the way")
+
+
+def bring_back(agent: Agent, away: Path) -> None:
+    agent.state.unlink()
+    if away.exists():
+        away.rename(agent.state)
 
 
 # --- not to be written --------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Persister:
         self._just_ended: SimpleQueue[str] = SimpleQueue()
         self._ended: dict[str, Outcome] = {}
         self._refused: dict[str, Exception] = {}
+        self._lost: dict[str, list[str]] = {}  # by agent: epochs whose loss is yet to be stored
         self._changed_ns = 0  # state of the rings' folder when it was last looked through
         self._look_through_at = float("-inf")
 
@@ -137,6 +138,7 @@ class Persister:
             automatic=self._automatic,
             wait=self._wait,
             linger=self._linger,
+            lost=self._lost.pop(agent, ()),
         )
         thread = threading.Thread(target=self._run_one, args=(agent, persister), name=agent)
         self._running[agent] = (thread, persister)
@@ -158,6 +160,8 @@ class Persister:
             agent = self._just_ended.get()
             thread, persister = self._running.pop(agent)
             thread.join()
+            if persister.lost:
+                self._lost[agent] = persister.lost
             self._look_through_at = float("-inf")  # there may be a ring of this name again
             if on_taken is not None and self._ended.get(agent) is Outcome.TAKEN:
                 on_taken(agent, persister.rival)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -71,7 +71,9 @@ class AgentPersister:
 
     `automatic`: started by a Bus; it gives way to a successor, and leaves when nobody has been
     attached for `linger` seconds and everything is stored. `wait`: wait for the writer lock
-    instead of ending with `Outcome.TAKEN`.
+    instead of ending with `Outcome.TAKEN`. `lost`: epochs of earlier rings that were removed while
+    nothing could be stored; the history gets their gaps as soon as something can, and the list is
+    empty then.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class AgentPersister:
         automatic: bool = False,
         wait: bool = False,
         linger: float = LINGER,
+        lost: Sequence[str] = (),
     ) -> None:
         self.agent = agent
+        self.lost = list(lost)
         self.database = database
         self._automatic = automatic
         self._wait = wait
@@ -125,14 +129,23 @@ class AgentPersister:
                 ring.change_flags(set=lib.RB_FLAG_AGENT)
                 self._ring = ring
                 try:
-                    return self._run(ring)
+                    outcome = self._run(ring)
                 finally:
                     self._give_up_place()
                     self._lock.release()
-        except (RingNotFound, RingUnlinked):
+                if outcome is Outcome.RING_GONE and self._unable:
+                    self.lost.append(ring.epoch)
+                return outcome
+        except RingNotFound:
             return Outcome.RING_GONE
 
     def _run(self, ring: Ring) -> Outcome:
+        try:
+            return self._serve_until_done(ring)
+        except RingUnlinked:
+            return Outcome.RING_GONE
+
+    def _serve_until_done(self, ring: Ring) -> Outcome:
         outcome: Outcome | None = None
         while outcome is None:
             try:
@@ -263,7 +276,10 @@ class AgentPersister:
         if ring.has_gate(HISTORY_GATE):  # asked first: this history shall not begin the ring then
             raise GateTaken(f"another persister stores ring {ring.name!r}")
         # Begun before the gate stands: a locked database must not hold up emitters.
+        for epoch in self.lost:
+            history.begin_epoch(epoch)  # the next one to begin tells that it was lost
         first = history.begin_epoch(ring.epoch)
+        self.lost.clear()
         gate = ring.subscribe(first, gate=HISTORY_GATE)
         device, inode = history.identity
         ring.set_database(Database(str(self.database), device, inode))
