@@ -2,9 +2,10 @@
 
     ring, full of events --> [persister] --> history          on disk, and on tmpfs
 
-The clock runs from the order to begin until the persister has moved its gate past the last event,
-which it does when that is committed. Beside it: the same rows, from memory, by `executemany()` and
-by a loop in C.
+A first ringful has been stored by then: files, logs and mappings are there. While the persister is
+stopped the ring is filled once more. The clock runs from letting it go on until it has moved its
+gate past the last event, which it does when that is committed. Beside it: the same rows, from
+memory, by `executemany()` and by a loop in C.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from benchmarks.harness import (
 )
 from benchmarks.processes import Child, cpu_seconds, private_bytes
 from benchmarks.rings import RECORD_BYTES, fresh_ring
-from benchmarks.storing import KIND, event, fits, folders, persist, wait_stored
+from benchmarks.storing import KIND, event, fits, folders, persist, stored, wait_stored
 from ringbus.events import Envelope, Gap
-from ringbus.history import History
+from ringbus.history import History, schema
 from ringbus.ring import Ring
 
 PERSISTER = "persister"
@@ -45,7 +46,7 @@ BIND_STEP = "bind and step in C"
 RATIO = 1.8
 MOST_MIB = 60
 
-Prepare = Callable[[Sequence[Row]], Callable[[Path], apsw.Connection]]
+Prepare = Callable[[Sequence[Row]], Callable[[apsw.Connection], None]]
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,13 @@ def _measure(
     def measure() -> Stored:
         with (
             tempfile.TemporaryDirectory(dir=folder, prefix="ringbus-bench-") as place,
-            fresh_ring(size=size) as ring,
+            fresh_ring(size=size, policy="block") as ring,
         ):
-            for number in range(count):
-                ring.emit(event(number), KIND)
-            require(ring.floor == 0, "the ring is too small to keep all events")
             path = Path(place, f"{ring.name}.sqlite")
             with History.open(path, ring.name, write=True) as history:
                 history.begin_epoch(ring.epoch)
             stored = store(ring, path, count)
-            _check(path, ring, count)
+            _check(path, ring, 2 * count)
             return stored
 
     return measure
@@ -133,22 +131,36 @@ def _measure(
 
 def _by_persister(ring: Ring, path: Path, count: int) -> Stored:
     with Child(persist, ring.name, path, core=1) as child:
-        return _time(child, lambda: wait_stored(ring, count), count)
+        child.hear()
+        child.tell()
+        _emit(ring, range(count))
+        wait_stored(ring, count)
+        child.stop()
+        _emit(ring, range(count, 2 * count))
+        require(stored(ring) == count, "the persister did not stand still")
+        return _time(child, child.go_on, lambda: wait_stored(ring, 2 * count), count)
+
+
+def _emit(ring: Ring, numbers: range) -> None:
+    for number in numbers:
+        ring.emit(event(number), KIND)
 
 
 def _by(prepare: Prepare) -> Callable[[Ring, Path, int], Stored]:
     def store(_ring: Ring, path: Path, count: int) -> Stored:
         with Child(insert, prepare, path, count, core=1) as child:
-            return _time(child, child.hear, count)
+            child.hear()
+            return _time(child, child.tell, child.hear, count)
 
     return store
 
 
-def _time(child: Child, wait: Callable[[], object], count: int) -> Stored:
-    """The child is ready, works, and then waits to be told that it may end."""
-    child.hear()
+def _time(
+    child: Child, begin: Callable[[], None], wait: Callable[[], object], count: int
+) -> Stored:
+    """It works between these two, and then waits to be told that it may end."""
     cpu, start_ns = cpu_seconds([child.pid]), monotonic_ns()
-    child.tell()
+    begin()
     wait()
     passed = (monotonic_ns() - start_ns) / 1e9
     cpu = cpu_seconds([child.pid]) - cpu
@@ -159,16 +171,21 @@ def _time(child: Child, wait: Callable[[], object], count: int) -> Stored:
 
 def insert(link: Connection, prepare: Prepare, path: Path, count: int) -> None:
     """The process of a baseline."""
-    rows: list[Row] = [
-        (number + 1, 1_700_000_000, "stream", event(number).decode(), 1_700_000_000 * 10**9)
-        for number in range(count)
-    ]
-    insert_rows = prepare(rows)
-    link.send(None)
-    link.recv()
-    with closing(insert_rows(path)):
+    first, second = (prepare(_rows(range(n * count, (n + 1) * count))) for n in range(2))
+    with closing(schema.open_writer(path, create=False)) as db:
+        first(db)
         link.send(None)
         link.recv()
+        second(db)
+        link.send(None)
+        link.recv()
+
+
+def _rows(numbers: range) -> list[Row]:
+    return [
+        (number + 1, 1_700_000_000, "stream", event(number).decode(), 1_700_000_000 * 10**9)
+        for number in numbers
+    ]
 
 
 def _check(path: Path, ring: Ring, count: int) -> None:

@@ -6,6 +6,8 @@ A child talks with us through a pipe. What goes wrong in it fails the run, and s
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -45,6 +47,13 @@ class Child:
 
     def tell(self, what: object = None) -> None:
         self._link.send(what)
+
+    def stop(self) -> None:
+        """It stands still until `go_on()`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def hear(self, patience: float = PATIENCE) -> Any:
         """The next thing it says."""

@@ -7,7 +7,6 @@ read a ring, and remember how far it came.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import apsw
 
@@ -19,18 +18,12 @@ ROWS_A_TRANSACTION = 1000
 INSERT = "INSERT INTO events(id, ts, kind, payload_json, ts_ns) VALUES (?, ?, ?, ?, ?)"
 
 
-def prepare(rows: Sequence[Row]) -> Callable[[Path], apsw.Connection]:
-    """What inserts the rows into a file that has its tables already.
+def prepare(rows: Sequence[Row]) -> Callable[[apsw.Connection], None]:
+    """What inserts the rows into a history; it returns when the last transaction is committed."""
 
-    It returns when the last transaction is committed. The connection is still open then: closing
-    it would write the log into the file.
-    """
-
-    def insert_rows(path: Path) -> apsw.Connection:
-        db = schema.open_writer(path, create=False)
+    def insert_rows(db: apsw.Connection) -> None:
         for start in range(0, len(rows), ROWS_A_TRANSACTION):
             with schema.transaction(db):
                 db.executemany(INSERT, rows[start : start + ROWS_A_TRANSACTION])
-        return db
 
     return insert_rows

@@ -32,7 +32,7 @@ class CRow(ctypes.Structure):
     )
 
 
-def prepare(rows: Sequence[Row]) -> Callable[[Path], apsw.Connection]:
+def prepare(rows: Sequence[Row]) -> Callable[[apsw.Connection], None]:
     """Lays the rows out for C and compiles the loop: both before the clock runs."""
     payloads = b"".join(row[3].encode() for row in rows)
     laid_out = (CRow * len(rows))()
@@ -44,8 +44,7 @@ def prepare(rows: Sequence[Row]) -> Callable[[Path], apsw.Connection]:
     folder = tempfile.TemporaryDirectory(prefix="ringbus-bench-")
     library = compile_library(SOURCE, Path(folder.name))
 
-    def insert_rows(path: Path) -> apsw.Connection:
-        db = schema.open_writer(path, create=False)
+    def insert_rows(db: apsw.Connection) -> None:
         with folder:
             db.enable_load_extension(True)
             db.load_extension(str(library), "sqlite3_extension_init")
@@ -57,6 +56,5 @@ def prepare(rows: Sequence[Row]) -> Callable[[Path], apsw.Connection]:
             count = min(ROWS_A_TRANSACTION, len(rows) - first)
             with schema.transaction(db):
                 db.execute("SELECT bind_step(?, ?, ?, ?)", (*where, first, count)).fetchall()
-        return db
 
     return insert_rows
