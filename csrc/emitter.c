@@ -10,6 +10,7 @@
  */
 #include "emitter.h"
 
+#include "clock.h"
 #include "handle.h"
 #include "lane.h"
 #include "order.h"
@@ -32,6 +33,7 @@ struct rb_emitter {
     uint64_t t;      /* the next record's number is at least this */
     uint64_t number; /* of the next record among this emitter's own */
     uint64_t ts_ns;  /* of the last record */
+    struct rb_clock clock;
     uint64_t link_checked_ns;
     uint32_t id;
     /* The current block: where the next record begins. */
@@ -228,7 +230,7 @@ static int emit_one(struct rb_emitter *e, const rb_item *item, struct rb_obstacl
 
 /* The clock may step back; one emitter's records never do. */
 static uint64_t read_clock(struct rb_emitter *e) {
-    uint64_t now_ns = rb_realtime_ns();
+    uint64_t now_ns = rb_clock_read(&e->clock);
     if ((int64_t)now_ns > (int64_t)e->ts_ns) { /* signed: a clock before 1970 is not far ahead */
         e->ts_ns = now_ns;
     }
@@ -361,6 +363,7 @@ int rb_emitter_open(int fd, const char *path, uint32_t policy, uint64_t limit_ns
     *e = (struct rb_emitter){
         .patience = {.policy = policy, .limit_ns = limit_ns}, .block = RB_NONE, .is_fresh = true};
     e->ts_ns = (uint64_t)INT64_MIN;
+    rb_clock_begin(&e->clock);
     int status = rb_handle_open(&e->handle, fd, path, why, why_size);
     if (status != RB_OK) {
         free(e);

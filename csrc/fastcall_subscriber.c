@@ -4,8 +4,8 @@
 #include "fastcall.h"
 
 #include "atomics.h"
+#include "clock.h"
 #include "subscriber.h"
-#include "wait.h"
 
 #include <sched.h>
 

@@ -11,6 +11,7 @@
  */
 #include "gate.h"
 
+#include "clock.h"
 #include "lane.h"
 #include "wait.h"
 

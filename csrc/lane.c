@@ -12,7 +12,7 @@
 #define _GNU_SOURCE
 #include "lane.h"
 
-#include "wait.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -73,7 +73,7 @@ typedef struct rb_batch rb_batch;
 
 typedef struct {
     uint64_t seq;
-    uint64_t ts_ns;   /* CLOCK_REALTIME when it was emitted */
+    uint64_t ts_ns;   /* CLOCK_REALTIME when it was emitted, within 5 us (clock.h) */
     uint64_t number;  /* counts the records of one emitter, from 0 */
     uint32_t length;  /* bytes of payload */
     uint32_t emitter; /* lane and incarnation: tells emitters of one ring apart */

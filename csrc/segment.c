@@ -11,7 +11,7 @@
 #define _GNU_SOURCE
 #include "segment.h"
 
-#include "wait.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include "stall.h"
 
+#include "clock.h"
 #include "gate.h"
 #include "lane.h"
 #include "order.h"

@@ -9,6 +9,7 @@
  */
 #include "subscriber.h"
 
+#include "clock.h"
 #include "gate.h"
 #include "handle.h"
 #include "lane.h"

@@ -65,13 +65,3 @@ void rb_wake(uint32_t *word) {
 void rb_wake_unmarked(const uint32_t *word) {
     syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
-
-static uint64_t clock_ns(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
-uint64_t rb_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
-
-uint64_t rb_realtime_ns(void) { return clock_ns(CLOCK_REALTIME); }

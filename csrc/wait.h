@@ -31,7 +31,4 @@ void rb_wake(uint32_t *word);
 /* Wakes all sleepers without storing: those that still find nothing sleep again. */
 void rb_wake_unmarked(const uint32_t *word);
 
-uint64_t rb_monotonic_ns(void);
-uint64_t rb_realtime_ns(void);
-
 #endif
