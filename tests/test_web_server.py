@@ -133,8 +133,10 @@ def test_a_taken_port_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_an_address_for_other_machines_needs_a_token(tmp_path: Path) -> None:
-    """The message says where to set it."""
-    assert "RINGBUS_TOKEN" in refused(command(tmp_path, host="0.0.0.0"))  # noqa: S104  refused
+    """The message says where to set it; blanks are none."""
+    for token in ("", "  "):
+        said = refused(command(tmp_path, host="0.0.0.0", token=token))  # noqa: S104  refused
+        assert "RINGBUS_TOKEN" in said
 
 
 def refused(arguments: list[str]) -> str:
@@ -147,24 +149,29 @@ def refused(arguments: list[str]) -> str:
 
 
 def test_with_a_token_the_address_is_a_login_link(tmp_path: Path) -> None:
-    """Opening it lets the browser in."""
+    """Opening it lets one browser in; it stays used though the worker is started anew."""
     with serving(tmp_path, token="s3cret/+") as server:  # noqa: S106
         path = server.url.removeprefix(f"http://127.0.0.1:{server.port}")
+        assert "s3cret" not in path
         with server.open(path) as response:
             assert response.status == 200
             cookie = response.headers["Set-Cookie"].partition(";")[0]
         with server.open("/") as response:
             assert response.status == 401
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: server.workers() not in ([], [worker]), "another worker")
         with server.open("/", Cookie=cookie) as response:
             assert response.status == 200
+        with server.open(path) as response:
+            assert response.status == 401
 
 
 def test_the_worker_ends_with_its_server_even_if_that_is_killed(tmp_path: Path) -> None:
     """Nothing is left that holds the port."""
     with serving(tmp_path) as server:
-        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-        wait_until(children.read_text, "the worker")
-        (worker,) = map(int, children.read_text().split())
+        wait_until(server.workers, "the worker")
+        (worker,) = server.workers()
         with server.open("/agents/nobody/events") as response:
             response.readline()
             os.kill(server.process.pid, signal.SIGKILL)

@@ -49,6 +49,11 @@ class Server:
         with self.open(path) as response:
             return response.read().decode()
 
+    def workers(self) -> list[int]:
+        """Its processes."""
+        pid = self.process.pid
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def end(self) -> tuple[int, str, str]:
         """Waits for it: exit status, the rest of stdout, and stderr."""
         out, err = self.process.communicate(timeout=DEADLINE_SECONDS)

@@ -153,11 +153,14 @@ def serve(
     Example:
       ringbus serve --port 0
     """
+    from ringbus.web.guard import host_names
     from ringbus.web.server import serve as serve_pages
 
     follow_parent(parent)
     ignore_events_db()
-    serve_pages(host, port, state_folder(state), allow_hosts, settings.token(), print_url)
+    with usage_errors():
+        names = host_names(allow_hosts)
+    serve_pages(host, port, state_folder(state), names, settings.token(), print_url)
 
 
 def print_url(url: str) -> None:

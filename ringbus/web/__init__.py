@@ -6,11 +6,13 @@
 
 Configuration, all optional: `RINGBUS_STATE` (folder of the histories), `RINGBUS_ALLOW_HOSTS`
 (names besides loopback by which the pages may be asked for; "*" for any), `RINGBUS_TOKEN`
-(a secret every request must show), `RINGBUS_MAX_STREAMS` (event streams open at a time).
+(a secret every request must show), `RINGBUS_MAX_STREAMS` (event streams open at a time),
+`RINGBUS_STYLESHEET` (address of a style sheet that comes after ours).
 
 Run it with threads, more of them than `RINGBUS_MAX_STREAMS`; an open page holds one. Servers that
 run every request in one event loop (gevent, eventlet, ASGI adapters) do not work: waiting for the
-ring blocks the thread. `ringbus.web.server` has one that is set up right.
+ring blocks the thread. `ringbus.web.server` has one that is set up right; README.md beside this
+file says how to set up others, and proxies.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 from flask import Flask
 
 from ringbus import settings
-from ringbus.web.guard import Guard
+from ringbus.web.guard import Guard, host_names
 from ringbus.web.overview import Overview
 from ringbus.web.routes import build_blueprint
 from ringbus.web.state import WebState
@@ -43,13 +45,15 @@ class RingbusWeb:
         Opens nothing, so it may run before a fork.
         """
         state = settings.state_dir(app.config.get("RINGBUS_STATE"))
+        app.config.setdefault("RINGBUS_STYLESHEET", None)
         app.extensions["ringbus"] = WebState(
             state=state,
             guard=Guard(
-                allow_hosts=app.config.get("RINGBUS_ALLOW_HOSTS", ()),
+                allow_hosts=host_names(app.config.get("RINGBUS_ALLOW_HOSTS", ())),
                 token=app.config.get("RINGBUS_TOKEN", settings.token()),
+                link=app.config.get("RINGBUS_LOGIN_LINK"),
             ),
-            streams=Streams(app.config.get("RINGBUS_MAX_STREAMS", DEFAULT_MAX_STREAMS)),
+            streams=Streams(int(app.config.get("RINGBUS_MAX_STREAMS", DEFAULT_MAX_STREAMS))),
             overview=Overview(state),
         )
         app.register_blueprint(build_blueprint(), url_prefix=url_prefix)

@@ -1,9 +1,9 @@
-"""Who may ask: the Host and Origin checks and the token.
+"""Who may ask: the Host and Origin checks, the token, and the login link.
 
 A page on this machine can be reached by every web site the user visits, through the user's own
 browser. So a request must name a host that is ours (a foreign name that resolves to this machine
 is how DNS rebinding works) and must not come from another site. With a token set, it must show
-that too: as `Authorization: Bearer`, or as the cookie that the login link sets.
+that too: as `Authorization: Bearer`, or as the cookie that the login link or the token sets.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import mmap
+import re
+import secrets
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request, Response
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@?#\\\[\]]+))(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,42 @@ class Refusal:
     message: str
 
 
-class Guard:
-    """Decides for each request; holds no state of its own. Safe from any thread."""
+class LoginLink:
+    """A secret that lets one browser in, once.
 
-    def __init__(self, *, allow_hosts: Iterable[str] = (), token: str | None = None) -> None:
-        self._allowed = frozenset(_name_of(host) for host in allow_hosts) | _LOOPBACK
-        self._token = token or None
+    Made before a fork it is one for all workers, and stays used when one is started anew.
+    """
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_urlsafe(24)
+        self._used = mmap.mmap(-1, 1)
+        self._lock = threading.Lock()
+
+    def use(self, shown: str) -> bool:
+        """Whether this is the secret, shown for the first time."""
+        if not _same(shown, self.secret):
+            return False
+        with self._lock:
+            is_first = self._used[0] == 0
+            self._used[0] = 1
+        return is_first
+
+
+class Guard:
+    """Decides for each request; holds no state but the link's. Safe from any thread."""
+
+    def __init__(
+        self,
+        *,
+        allow_hosts: Iterable[str] = (),
+        token: str | None = None,
+        link: LoginLink | None = None,
+    ) -> None:
+        names = frozenset(allow_hosts)
+        self._named = frozenset(map(_name_of, names - {"*"}))
+        self._any_host = "*" in names
+        self._token = (token or "").strip() or None  # a header cannot carry space around it
+        self._link = link
 
     def refusal(self, request: Request, *, needs_token: bool) -> Refusal | None:
         """None if the request may go on."""
@@ -43,18 +77,28 @@ class Guard:
             or (self._check_token(request) if needs_token else None)
         )
 
+    def trusts(self, request: Request) -> bool:
+        """Whether the request shows the token, or none is asked for."""
+        return self._check_token(request) is None
+
     def opens_with(self, token: str) -> bool:
         """Whether this is the token; always false where none is set."""
         return self._token is not None and _same(token, self._token)
 
-    def sign_in(self, request: Request, response: Response) -> None:
+    def opens_once(self, secret: str) -> bool:
+        """Whether this is the login link's secret, shown for the first time."""
+        return self._link is not None and self._link.use(secret)
+
+    def sign_in(self, request: Request, response: Response, path: str) -> None:
         """Lets the browser in from now on. The cookie holds a digest, never the token itself."""
         response.set_cookie(
             _cookie_name(request),
             self._cookie_value(),
+            path=path,
             httponly=True,
             samesite="Strict",
-            secure=request.is_secure,
+            # A proxy may have taken the TLS off. Who lies about that harms his own cookie alone.
+            secure=request.is_secure or request.headers.get("X-Forwarded-Proto") == "https",
             max_age=30 * 24 * 3600,
         )
 
@@ -64,14 +108,14 @@ class Guard:
             return None
         return Refusal(
             403,
-            f"This server does not answer for the host {_name_of(host)[:100]!r}. "
+            f"This server does not answer for the host {host[:100]!r}. "
             "If that name is meant to reach it, start it with --allow-host and the name.",
         )
 
     def _check_origin(self, request: Request) -> Refusal | None:
         origin = request.headers.get("Origin")
         fetch_site = request.headers.get("Sec-Fetch-Site")
-        is_foreign = origin is not None and not self._knows(urlsplit(origin).netloc)
+        is_foreign = origin is not None and not self._is_own(origin, request)
         # A link from elsewhere may open a page; an image or a frame from elsewhere may not.
         is_embedded = (
             fetch_site == "cross-site" and request.headers.get("Sec-Fetch-Mode") != "navigate"
@@ -84,6 +128,14 @@ class Guard:
             "If that site is yours, start the server with --allow-host and its name.",
         )
 
+    def _is_own(self, origin: str, request: Request) -> bool:
+        """What was asked for by that very name and port, or a name of which we were told."""
+        scheme, _, place = origin.partition("://")
+        if scheme not in {"http", "https"}:
+            return False
+        is_same = place.lower() == request.environ.get("HTTP_HOST", "").lower()
+        return is_same or _name_of(place) in self._named
+
     def _check_token(self, request: Request) -> Refusal | None:
         if self._token is None:
             return None
@@ -95,12 +147,14 @@ class Guard:
         return Refusal(
             401,
             "This server asks for a token. Open the login link it printed when it started, "
-            "or send the token as Authorization: Bearer.",
+            "enter the token, or send it as Authorization: Bearer.",
         )
 
     def _knows(self, host: str) -> bool:
         name = _name_of(host)
-        if name in self._allowed or "*" in self._allowed:
+        if name is None:
+            return False
+        if name in self._named or name in _LOOPBACK or self._any_host:
             return True
         # Rebinding needs a name: a bare address is what the browser really connected to. It is
         # enough where a token is asked for besides.
@@ -111,13 +165,23 @@ class Guard:
         return hmac.new(key, b"ringbus web session", hashlib.sha256).hexdigest()
 
 
-def _name_of(host: str) -> str:
-    if host == "*":
-        return host
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+def host_names(value: str | Iterable[str]) -> tuple[str, ...]:
+    """The names of a setting: a list, or text with commas between them.
+
+    Raises `ValueError` for what no Host header can be.
+    """
+    given = value.split(",") if isinstance(value, str) else value
+    names = tuple(filter(None, (name.strip() for name in given)))
+    for name in names:
+        if name != "*" and _name_of(name) is None:
+            raise ValueError(f"not a host: {name[:100]!r}; write a name alone, as box.lan")
+    return names
+
+
+def _name_of(host: str) -> str | None:
+    """The name in `NAME`, `NAME:PORT` or `[ADDRESS]:PORT`; None if it is nothing of that."""
+    found = _HOST.fullmatch(host)
+    return None if found is None else (found[1] or found[2]).lower()
 
 
 def _is_address(name: str) -> bool:
@@ -129,7 +193,7 @@ def _is_address(name: str) -> bool:
 
 
 def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
+    return hmac.compare_digest(one.encode(errors="replace"), other.encode())
 
 
 def _cookie_name(request: Request) -> str:

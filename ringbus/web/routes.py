@@ -14,6 +14,7 @@ from flask import (
     make_response,
     render_template,
     request,
+    url_for,
 )
 from flask.typing import ResponseReturnValue
 
@@ -28,6 +29,7 @@ from ringbus.web.streams import watch_client
 DEFAULT_LAST = 2_000
 MAX_PAGE = 5_000
 MAX_TEXT = 1_000
+MAX_FORM_BYTES = 4_096
 MAX_SHARED = 32  # so that the address stays below what servers take
 
 _TAG = re.compile(r"[0-9]{1,9}")
@@ -38,7 +40,7 @@ _OPEN_TO_ALL = {"ringbus.static", "ringbus.login", "ringbus.healthz", "ringbus.r
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
+        "form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -68,7 +70,8 @@ def build_blueprint() -> Blueprint:
     blueprint.before_request(check_request)
     blueprint.after_request(add_headers)
     for rule, view in _ROUTES.items():
-        blueprint.add_url_rule(rule, view.__name__, view, methods=["GET"])
+        methods = ["GET", "POST"] if view is login else ["GET"]
+        blueprint.add_url_rule(rule, view.__name__, view, methods=methods)
     return blueprint
 
 
@@ -161,16 +164,30 @@ def metrics_text() -> ResponseReturnValue:
 
 
 def login() -> ResponseReturnValue:
-    """Turns the token of a login link into a cookie.
-
-    Answers with a page that goes on by itself: after a redirect from another site's link the
-    browser would not send a SameSite=Strict cookie.
-    """
+    """Turns the login link, or the token in the form, into a cookie."""
     guard = web_state().guard
-    if not guard.opens_with(request.args.get("token", "")):
-        return refuse(401, "This login link is not valid. Open the one printed at the last start.")
+    request.max_content_length = MAX_FORM_BYTES
+    if request.method == "POST":
+        if guard.opens_with(request.form.get("token", "")):
+            return signed_in()
+        return refuse(401, "That is not the token of this server.")
+    secret = request.args.get("once")
+    if secret is None:
+        return sign_in_page(200, "This server asks for a token.")
+    # A browser that fetches ahead, or a HEAD, shall not use up the link.
+    is_ahead = request.method == "HEAD" or "prefetch" in request.headers.get("Sec-Purpose", "")
+    if not is_ahead and guard.opens_once(secret):
+        return signed_in()
+    return refuse(401, "This login link is not valid any more: it lets one browser in, once.")
+
+
+def signed_in() -> Response:
+    """A page that goes on by itself.
+
+    After a redirect from another site's link the browser would not send a SameSite=Strict cookie.
+    """
     response = make_response(render_template("ringbus/login.html"))
-    guard.sign_in(request, response)
+    web_state().guard.sign_in(request, response, path=url_for("ringbus.dashboard"))
     return response
 
 
@@ -281,7 +298,22 @@ def as_json(value: object, status: int = 200) -> Response:
 def refuse(status: int, message: str) -> Response:
     """The message as a page for a browser, as JSON for everyone else."""
     wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    if wanted != "text/html":
-        return as_json({"error": message}, status)
-    page = render_template("ringbus/error.html", status=status, message=message)
-    return current_app.make_response((page, status))
+    if wanted == "text/html" and status == 401:
+        response = sign_in_page(status, message)
+    elif wanted == "text/html":
+        page = render_template("ringbus/error.html", status=status, message=message)
+        response = current_app.make_response((page, status))
+    else:
+        response = as_json({"error": message}, status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="ringbus"'
+    return response
+
+
+def sign_in_page(status: int, message: str) -> Response:
+    """A form for the token."""
+    page = render_template("ringbus/sign-in.html", message=message)
+    response = current_app.make_response((page, status))
+    # With "no-referrer" the browser would send the form with the origin "null".
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response

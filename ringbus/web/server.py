@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import quote
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
@@ -26,6 +25,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from ringbus._open_files import raise_limit
 from ringbus.errors import RingbusError
 from ringbus.web import create_app
+from ringbus.web.guard import LoginLink, host_names
 from ringbus.web.streams import DEFAULT_MAX_STREAMS, Streams
 
 # What a worker that is told to stop gives its last responses, and after how long it is killed. It
@@ -48,11 +48,12 @@ def serve(  # noqa: PLR0917  a call names them all
     """Serves the pages until SIGTERM or SIGINT; main thread only.
 
     Port 0 takes any free one. `on_ready` is called once with the address to open, from when on
-    connections are taken; with a token that is a login link.
+    connections are taken; with a token that is a login link for one browser.
 
     Raises `RingbusError`, naming the remedy, if the address cannot be bound, or if other
-    machines reach it and no token is given.
+    machines reach it and no token is given; `ValueError` for an `allow_hosts` that is no name.
     """
+    allow_hosts, token = host_names(allow_hosts), (token or "").strip() or None
     listener = _listen(host, port)
     if token is None and not _is_loopback(listener):
         listener.close()
@@ -62,13 +63,15 @@ def serve(  # noqa: PLR0917  a call names them all
         )
     state.mkdir(parents=True, exist_ok=True)
     raise_limit()  # each stream holds a connection, a ring and a database: three to five files
+    link = LoginLink() if token else None
     config = {
         "RINGBUS_STATE": state,
-        "RINGBUS_ALLOW_HOSTS": tuple(allow_hosts),
+        "RINGBUS_ALLOW_HOSTS": allow_hosts,
+        "RINGBUS_LOGIN_LINK": link,
         "RINGBUS_TOKEN": token,
         "RINGBUS_MAX_STREAMS": DEFAULT_MAX_STREAMS,
     }
-    url = _address(listener, token)
+    url = _address(listener, link)
 
     # gunicorn takes the bound socket over, and closes it.
     server = _Server(config, listener.detach(), lambda _arbiter: on_ready(url))
@@ -162,11 +165,11 @@ def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _address(listener: socket.socket, token: str | None) -> str:
+def _address(listener: socket.socket, link: LoginLink | None) -> str:
     name, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(name)
     if address.is_unspecified:
         name = "127.0.0.1" if address.version == 4 else "::1"
     shown = f"[{name}]" if ":" in name else name
     url = f"http://{shown}:{port}/"
-    return f"{url}login?token={quote(token)}" if token else url
+    return f"{url}login?once={link.secret}" if link else url
