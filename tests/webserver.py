@@ -74,9 +74,16 @@ def command(
 
 
 @contextlib.contextmanager
-def serving(state: Path, *, port: int = 0, token: str = "", before: str = "") -> Iterator[Server]:
+def serving(
+    state: Path,
+    *,
+    port: int = 0,
+    token: str = "",
+    allow_hosts: Sequence[str] = (),
+    before: str = "",
+) -> Iterator[Server]:
     """A server that is ready; killed at the end unless it was stopped."""
-    arguments = command(state, port=port, token=token, before=before)
+    arguments = command(state, port=port, token=token, allow_hosts=allow_hosts, before=before)
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

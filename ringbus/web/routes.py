@@ -54,7 +54,6 @@ _STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
     "Content-Encoding": "identity",
-    "Connection": "close",
 }
 
 

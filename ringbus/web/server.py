@@ -2,37 +2,33 @@
 
 One worker process with many threads, an open page holding one. The application is built in the
 worker, after the fork, so nothing of a ring or a database crosses it. gunicorn's own process
-restarts the worker if it dies and ends it when told to stop; the worker then ends its streams
-itself, since gunicorn would wait for them.
+restarts the worker if it dies and ends it when told to stop.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker
 
 from ringbus._open_files import raise_limit
 from ringbus.errors import RingbusError
 from ringbus.web import create_app
 from ringbus.web.guard import LoginLink, host_names
-from ringbus.web.streams import DEFAULT_MAX_STREAMS, Streams
+from ringbus.web.streams import DEFAULT_MAX_STREAMS
+from ringbus.web.worker import SPARE_THREADS, Worker
 
 # What a worker that is told to stop gives its last responses, and after how long it is killed. It
 # looks once a second, so the second has to be longer by more than that.
 LAST_WORDS_SECONDS = 1
 KILL_SECONDS = 3
-SPARE_THREADS = 24
 KEPT_ALIVE = 256
 BACKLOG = 1_024
 
@@ -93,7 +89,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._config = config
         self._settings = {
             "bind": f"fd://{fd}",
-            "worker_class": _Worker,
+            "worker_class": _OwnWorker,
             "workers": 1,
             "threads": DEFAULT_MAX_STREAMS + SPARE_THREADS,
             "worker_connections": DEFAULT_MAX_STREAMS + SPARE_THREADS + KEPT_ALIVE,
@@ -114,40 +110,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return create_app(self._config)
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Ends the event streams as soon as the worker is to end, for whatever reason."""
+class _OwnWorker(Worker):
+    """Has nothing but pages to serve, so it need not wait for long."""
 
     def init_process(self) -> None:
         self.cfg.set("graceful_timeout", LAST_WORDS_SECONDS)
-        logging.getLogger("gunicorn.error").addFilter(_is_worth_a_line)
         super().init_process()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._end_streams()
-        super().handle_exit(sig, frame)
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        # What Ctrl-C comes down to. gunicorn would cut connections off in mid-frame.
-        self.handle_exit(sig, frame)
-
-    def is_parent_alive(self) -> bool:
-        is_alive = bool(super().is_parent_alive())
-        if not is_alive:
-            self._end_streams()
-        return is_alive
-
-    def _end_streams(self) -> None:
-        # There is no application yet if the signal comes while it is built.
-        app: Flask | None = getattr(self, "wsgi", None)
-        if app is not None:
-            streams: Streams = app.extensions["ringbus"].streams
-            streams.stop()
-
-
-def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    # A browser that stopped reading and was cut off is daily life, no error.
-    raised = record.exc_info[1] if record.exc_info else None
-    return not isinstance(raised, BlockingIOError | TimeoutError)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
+from weakref import WeakSet
 
 import msgspec
 
@@ -37,6 +38,22 @@ _SHORTEST_GATHER, _LONGEST_GATHER = 0.01, 0.25
 _WRITES_A_SECOND = 1_000
 
 
+# For servers that serve one process and know nothing of the applications in it.
+_ALL: WeakSet[Streams] = WeakSet()
+
+
+def stop_all() -> None:
+    """Every stream of this process ends soon, of whatever application. Safe in a signal handler."""
+    for streams in tuple(_ALL):
+        streams.stop()
+
+
+def admit_at_most(limit: int) -> None:
+    """Every application of this process lets in no more streams than that."""
+    for streams in tuple(_ALL):
+        streams.limit = min(streams.limit, limit)
+
+
 class Streams:
     """The streams open in this process: how many there may be, and the word to end them all."""
 
@@ -49,6 +66,7 @@ class Streams:
         self._open = 0
         self._busy = 0
         self._lock = threading.Lock()
+        _ALL.add(self)
 
     @property
     def open(self) -> int:
@@ -160,11 +178,12 @@ def spread(milliseconds: int) -> int:
 def watch_client(environ: dict[str, Any]) -> Callable[[], bool]:
     """A function that says whether the client of this request has gone.
 
-    Knows how under gunicorn and waitress; elsewhere the next failing write ends the stream. Under
-    gunicorn it makes a write to a client that reads nothing fail after `SEND_SECONDS`, too, and
-    ends a connection whose other end has vanished without a word so long after a heartbeat.
+    Knows how under gunicorn, waitress and Flask's own server; elsewhere the next failing write ends
+    the stream. Under the first and the last it makes a write to a client that reads nothing fail
+    after `SEND_SECONDS`, too, and ends a connection whose other end has vanished without a word so
+    long after a heartbeat.
     """
-    connection = environ.get("gunicorn.socket")
+    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if isinstance(connection, socket.socket):
         limit = struct.pack("ll", SEND_SECONDS, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

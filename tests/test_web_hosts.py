@@ -1,0 +1,178 @@
+"""The pages inside a Flask application, under the servers that people use."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from hosting import (
+    Hosted,
+    events,
+    flask_server,
+    free_port,
+    gunicorn_server,
+    texts_of,
+    waitress_server,
+)
+from turns import Agent, wait_until
+
+from ringbus.events import Note
+from ringbus.web import RingbusWeb
+
+pytestmark = pytest.mark.slow
+
+Server = Callable[..., AbstractContextManager[Hosted]]
+SERVERS = {"flask": flask_server, "gunicorn": gunicorn_server, "waitress": waitress_server}
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """A folder with the application of the ten-line example."""
+    (text,) = (text for text in texts_of("python") if "RingbusWeb" in text)
+    assert len(list(filter(str.strip, text.splitlines()))) <= 10
+    folder = tmp_path / "application"
+    folder.mkdir()
+    (folder / "app.py").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_example_works_under_each_server(name: str, application: Path, agent: Agent) -> None:
+    """Events come at once and are resumed exactly; many streams leave room, and end at a stop."""
+    serve: Server = SERVERS[name]
+    path = f"/live/agents/{agent.name}/events"
+    with (
+        agent.bus() as bus,
+        serve(application, free_port(), RINGBUS_STATE=str(agent.state)) as server,
+        ExitStack() as stack,
+    ):
+        assert "/live/" in server.text("/")
+        bus.emit(Note("one"))
+        assert agent.name in server.text("/live/")
+        with server.open(path) as response:
+            came = events(response)
+            assert next(came) == (f"{bus.epoch}-0", "one")
+            bus.emit(Note("two"))
+            assert next(came) == (f"{bus.epoch}-1", "two")
+        bus.emit_many([Note("three"), Note("four")])
+        with server.open(path, Last_Event_ID=f"{bus.epoch}-1") as response:
+            came = events(response)
+            assert [next(came)[1], next(came)[1]] == ["three", "four"]
+        # All who left are noticed, though nothing was sent to them since.
+        wait_until(lambda: open_streams(server) == 0, "the end of the streams")
+        opened = [stack.enter_context(server.open(path)) for _ in range(30)]
+        assert all(next(events(response))[1] == "one" for response in opened)
+        assert open_streams(server) == 30
+        server.stop(signal.SIGTERM)
+        assert all(is_over(response) for response in opened)
+
+
+def open_streams(server: Hosted) -> float:
+    """As `/metrics` tells."""
+    (line,) = (
+        line
+        for line in server.text("/live/metrics").splitlines()
+        if line.startswith("ringbus_sse_clients ")
+    )
+    return float(line.split()[1])
+
+
+def is_over(response: http.client.HTTPResponse) -> bool:
+    """Whether nothing comes any more; waits for that."""
+    try:
+        while response.read(1 << 16):
+            pass
+    except (http.client.IncompleteRead, ConnectionResetError):
+        return True
+    return True
+
+
+def test_gunicorn_lets_in_no_more_streams_than_its_threads_bear(
+    application: Path, agent: Agent
+) -> None:
+    """Though the application would: other requests are answered all the same."""
+    text = (application / "app.py").read_text()
+    (application / "app.py").write_text(text.replace("200", "1000"))
+    path = f"/live/agents/{agent.name}/events"
+    with (
+        agent.bus() as bus,
+        gunicorn_server(
+            application,
+            free_port(),
+            RINGBUS_STATE=str(agent.state),
+            GUNICORN_CMD_ARGS="--threads=6",
+        ) as server,
+        ExitStack() as stack,
+    ):
+        bus.emit(Note("one"))
+        for _ in range(3):
+            assert next(events(stack.enter_context(server.open(path))))[1] == "one"
+        assert "event: busy" in server.text(path)
+        assert "/live/" in server.text("/")
+
+
+def test_other_requests_have_the_time_to_end_that_gunicorn_gives(
+    application: Path, agent: Agent
+) -> None:
+    """Only the streams end at once."""
+    with (application / "app.py").open("a") as file:
+        file.write(
+            "@app.get('/slow')\n"
+            "def slow():\n"
+            "    import pathlib, time\n"
+            "    pathlib.Path('begun').touch()\n"
+            "    while not pathlib.Path('end').exists():\n"
+            "        time.sleep(0.01)\n"
+            "    return 'slow but whole'\n"
+        )
+    path = f"/live/agents/{agent.name}/events"
+    with (
+        agent.bus() as bus,
+        gunicorn_server(application, free_port(), RINGBUS_STATE=str(agent.state)) as server,
+        ExitStack() as stack,
+    ):
+        bus.emit(Note("one"))
+        stream = stack.enter_context(server.open(path))
+        assert next(events(stream))[1] == "one"
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        connection.request("GET", "/slow")
+        wait_until((application / "begun").exists, "the slow request")
+        server.process.send_signal(signal.SIGTERM)
+        assert is_over(stream)
+        (application / "end").touch()
+        assert connection.getresponse().read() == b"slow but whole"
+        connection.close()
+
+
+def test_templates_and_styles_of_ones_own_win(tmp_path: Path) -> None:
+    """The application's layout is in every page, and its style sheet comes after ours."""
+    (text,) = texts_of("jinja")
+    (tmp_path / "ringbus").mkdir()
+    (tmp_path / "ringbus/layout.html").write_text(text)
+    (tmp_path / "ringbus/error.html").write_text("own error {{ status }}")
+    app = Flask("host", static_folder=None, template_folder=str(tmp_path))
+    app.config.update(RINGBUS_STATE=tmp_path, RINGBUS_STYLESHEET="/own.css")
+    RingbusWeb(app)
+    client = app.test_client()
+    for path in ("/", "/agents/a", "/login"):
+        page = client.get(path).text
+        assert '<link rel="author" href="/about">' in page
+        assert page.index("base.css") < page.index('href="/own.css"') < page.index("</head>")
+        assert 'lang="en"' in page
+    assert client.get("/agents/-bad", headers={"Accept": "text/html"}).text == "own error 404"
+
+
+def test_the_variables_of_the_example_are_ours() -> None:
+    """So that a style sheet like it has an effect."""
+    (text,) = texts_of("css")
+    ours = (Path(__file__).parent.parent / "ringbus/web/static/base.css").read_text()
+    names = [word.rstrip(":") for word in text.split() if word.startswith("--")]
+    assert len(names) == 3
+    for name in names:
+        assert f"  {name}: " in ours
+        assert f"var({name})" in ours
