@@ -227,7 +227,7 @@ def test_health_is_answered_without_a_token(tmp_path: Path) -> None:
     """Whoever watches over processes has none."""
     guarded = create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": "s3cret"}).test_client()
     assert guarded.get("/healthz").json == {"status": "ok"}
-    assert guarded.get("/readyz").json == {"ready": True, "problems": []}
+    assert guarded.get("/readyz").json == {"ready": True, "problems": [], "warnings": []}
 
 
 def test_not_ready_says_why(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from ringbus._closing import Closing
 from ringbus.errors import HistoryError
 from ringbus.events import KINDS, Envelope, Gap, Position
 from ringbus.history import aside, schema, sweeps, table, writing
-from ringbus.history.reading import Page, Reading, find_place
+from ringbus.history.reading import Page, Reading, check_limit, find_place
 from ringbus.history.sweeps import lines_folder
 from ringbus.history.writing import Row
 from ringbus.ring.batch import Batch
@@ -223,7 +223,7 @@ class History(Closing):
         It goes over from one epoch to the next. It ends early, not `at_end`, where its lines
         are very long. Raises `KeyError` if no such epoch was ever stored.
         """
-        _check_limit(limit)
+        check_limit(limit)
         with schema.transaction(self._db, "DEFERRED"):
             return self._reading.read(start, limit)
 
@@ -244,7 +244,7 @@ class History(Closing):
         by an index; `text` looks at every row until enough are found, about half a second a
         million. Raises `KeyError` if no such epoch was ever stored.
         """
-        _check_limit(limit)
+        check_limit(limit)
         for kind in kinds:
             if kind not in KINDS:
                 raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
@@ -293,6 +293,11 @@ class History(Closing):
         """When the newest stored event was emitted, in ns since 1970; None if there is none."""
         newest = self._db.execute("SELECT ts_ns FROM events ORDER BY id DESC LIMIT 1").fetchone()
         return None if newest is None else newest[0]
+
+    @_checked
+    def gaps_by_reason(self) -> dict[str, tuple[int, int]]:
+        """Number of gaps, and of the records they miss as far as that is known."""
+        return self._reading.gaps_by_reason()
 
     @property
     def skipped(self) -> int:
@@ -389,11 +394,6 @@ def _update(path: Path, reader: apsw.Connection) -> None:
         schema.prepare(writer, None)
     finally:
         writer.close()
-
-
-def _check_limit(limit: int) -> None:
-    if limit < 1:
-        raise ValueError(f"limit must be 1 or more, not {limit}")
 
 
 # Asked for together in one SELECT, the two would cost a walk over the table.

@@ -157,6 +157,11 @@ class Reading:
         found = place_holding(self._db, end - ids) if end - ids > first else None
         return None if found is None else (found.epoch, end - ids - found.base)
 
+    def gaps_by_reason(self) -> dict[str, tuple[int, int]]:
+        """Number of gaps, and of the records they miss as far as that is known."""
+        rows = self._db.execute("SELECT reason, count(*), total(missed) FROM gaps GROUP BY reason")
+        return {reason: (count, int(missed)) for reason, count, missed in rows}
+
     def _known_place(self, epoch: str) -> Place:
         place = find_place(self._db, epoch)
         if place is None:
@@ -253,6 +258,11 @@ def _queries(
     for kind in each:
         query, bindings = _rows_between(first, end, kind, text)
         yield query + order, bindings
+
+
+def check_limit(limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit}")
 
 
 def _rows_between(

@@ -53,7 +53,7 @@ def agent_feed(web: WebState, agent: str, start: Start, is_gone: Callable[[], bo
             return
         try:
             with _follow(web, agent, start) as follow:
-                source = AgentSource(follow, start.kinds)
+                source = AgentSource(follow, start.kinds, on_gaps=web.streams.count_gaps)
                 # Opened before the first byte: a client that got it misses nothing from then on.
                 yield opening() + (source.start() if start.live else b"")
                 yield from web.streams.pump(source.read, is_gone)
@@ -98,7 +98,8 @@ def _open(web: WebState, opened: ExitStack, tag: str, wanted: tuple[str, Start] 
     if wanted is None:
         return OverviewSource(opened.enter_context(web.overview.watch()), tag)
     agent, start = wanted
-    return AgentSource(opened.enter_context(_follow(web, agent, start)), start.kinds, tag)
+    follow = opened.enter_context(_follow(web, agent, start))
+    return AgentSource(follow, start.kinds, tag, on_gaps=web.streams.count_gaps)
 
 
 def _follow(web: WebState, agent: str, start: Start) -> Follow:

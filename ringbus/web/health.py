@@ -8,21 +8,36 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ringbus.agents import agents
+from ringbus.web.figures import figures
+
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_FREE_BYTES = 64 << 20
 
+_SECRET = "With the token of this server you are told."  # noqa: S105
+
 
 class Readiness(Struct, frozen=True):
-    """`problems` names what is wrong and what to do; empty when ready."""
+    """`problems` names what keeps this process from its work, and what to do; empty when ready.
+
+    `warnings` names agents of which something cannot be read or is not being stored.
+    """
 
     ready: bool
     problems: list[str]
+    warnings: list[str]
 
 
-def readiness(state: Path) -> Readiness:
-    """Checks the state folder and the shared memory of this machine."""
+def readiness(state: Path, *, in_full: bool) -> Readiness:
+    """Checks the state folder and the shared memory of this machine; `in_full` all agents, too.
+
+    Otherwise it only says whether, to somebody who shall not learn more.
+    """
     problems = [*_state_problems(state), *_memory_problems()]
-    return Readiness(ready=not problems, problems=problems)
+    if not in_full:
+        return Readiness(not problems, [_SECRET] if problems else [], [])
+    troubles = (figures(agent, state).trouble() for agent in agents(state))
+    return Readiness(not problems, problems, list(filter(None, troubles)))
 
 
 def _state_problems(state: Path) -> list[str]:

@@ -153,7 +153,8 @@ def healthz() -> ResponseReturnValue:
 
 
 def readyz() -> ResponseReturnValue:
-    report = health.readiness(web_state().state)
+    web = web_state()
+    report = health.readiness(web.state, in_full=web.guard.trusts(request))
     return as_json(report, status=200 if report.ready else 503)
 
 

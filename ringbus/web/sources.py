@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -41,7 +41,15 @@ class AgentSource:
     so that a reconnect goes on there and not at the last event that was wanted.
     """
 
-    def __init__(self, follow: Follow, kinds: frozenset[str], tag: str | None = None) -> None:
+    def __init__(
+        self,
+        follow: Follow,
+        kinds: frozenset[str],
+        tag: str | None = None,
+        *,
+        on_gaps: Callable[[int], None],
+    ) -> None:
+        self._on_gaps = on_gaps
         self._follow = follow
         self._kinds = kinds
         self._tag = tag
@@ -50,6 +58,8 @@ class AgentSource:
 
     def read(self, timeout: float) -> list[bytes]:
         items = self._follow.read(timeout)
+        if gaps := sum(isinstance(item, Gap) for item in items):
+            self._on_gaps(gaps)
         wanted = [item for item in items if self._is_wanted(item)]
         for item in reversed(wanted):
             if (place := _place(item)) is not None:

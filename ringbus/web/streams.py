@@ -60,6 +60,9 @@ class Streams:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.opened = 0
+        self.refused = 0
+        self.sent_bytes = 0
+        self.gaps = 0
         # Read by every stream between two waits. A plain attribute, since a signal handler sets
         # it and may not wait for a lock.
         self.stopping = False
@@ -84,6 +87,7 @@ class Streams:
             is_admitted = self._open < self.limit
             self._open += is_admitted
             self.opened += is_admitted
+            self.refused += not is_admitted
         try:
             yield is_admitted
         finally:
@@ -118,13 +122,24 @@ class Streams:
             activity.set(bool(pieces))
             if not pieces and time.monotonic() - written_at < HEARTBEAT_SECONDS:
                 continue
+            size = sum(map(len, pieces))
+            self._count(size)
             yield from pieces or [sse.HEARTBEAT]
             written_at = time.monotonic()
-            if sum(map(len, pieces)) < _SMALL_WRITE_BYTES:
+            if size < _SMALL_WRITE_BYTES:
                 time.sleep(self._gather_seconds())
 
     def _gather_seconds(self) -> float:
         return min(max(_SHORTEST_GATHER, self._busy / _WRITES_A_SECOND), _LONGEST_GATHER)
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.sent_bytes += size
+
+    def count_gaps(self, number: int) -> None:
+        """So many gaps go out to a client."""
+        with self._lock:
+            self.gaps += number
 
     def count_busy(self, change: int) -> None:
         """A stream has begun, or ceased, to have something to send all the time."""
