@@ -7,26 +7,25 @@ grow with the number of browsers. It starts with the first of them and ends with
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec import structs
+
 from ringbus.agents import agents as list_agents
-from ringbus.agents import database_of
 from ringbus.errors import RingbusError
-from ringbus.events import Envelope
-from ringbus.follow import Follow
-from ringbus.web.digest import Digest, Summary
-from ringbus.web.rings import history_lag
+from ringbus.web.digest import Summary
+from ringbus.web.followed import Followed
 
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
 LIST_SECONDS = 2.0
-EVENTS_BEHIND = 500
-_READS_A_TICK = 20
+FIGURES_SECONDS = 1.0
 
 
 class Overview:
@@ -112,7 +111,11 @@ class Watch:
             return Changes(is_first=True, current=list(now.values()), gone=[])
         return Changes(
             is_first=False,
-            current=[one for name, one in now.items() if told.get(name) != one],
+            current=[
+                _news(told[name], one) if name in told else one
+                for name, one in now.items()
+                if told.get(name) != one
+            ],
             gone=[name for name in told if name not in now],
         )
 
@@ -129,63 +132,63 @@ class Changes:
 
 
 class _Agents:
-    """A follow and a digest for each agent. Used by one thread."""
+    """All agents, followed. Used by one thread."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._known: dict[str, tuple[Follow, Digest]] = {}
-        self._lags: dict[str, int | None] = {}
-        self._listed_at: float | None = None
+        self._followed: dict[str, Followed] = {}
+        self._told: dict[str, tuple[float, Summary]] = {}
+        self._listed_at = -math.inf
 
     def read(self) -> dict[str, Summary]:
-        self._list()
-        for follow, digest in self._known.values():
-            _drain(follow, digest)
-        return {
-            name: digest.summary(self._lags.get(name))
-            for name, (_, digest) in sorted(self._known.items())
-        }
+        now = time.monotonic()
+        if now - self._listed_at >= LIST_SECONDS:
+            self._listed_at = now
+            self._list()
+        for followed in self._followed.values():
+            followed.read()
+        return {name: self._tell(name, now) for name in sorted(self._followed)}
 
     def close(self) -> None:
-        for follow, _ in self._known.values():
-            follow.close()
-        self._known.clear()
+        for followed in self._followed.values():
+            followed.close()
+        self._followed.clear()
+
+    def _tell(self, name: str, now: float) -> Summary:
+        """What its state is, at once; its figures, now and then."""
+        summary = self._followed[name].summary(time.time_ns())
+        if name in self._told:
+            told_at, told = self._told[name]
+            if now - told_at < FIGURES_SECONDS and _essence(told) == _essence(summary):
+                return told
+        self._told[name] = now, summary
+        return summary
 
     def _list(self) -> None:
-        now = time.monotonic()
-        if self._listed_at is not None and now - self._listed_at < LIST_SECONDS:
-            return
-        self._listed_at = now
         names = set(list_agents(self._state))
-        for name in self._known.keys() - names:
-            self._known.pop(name)[0].close()
-        for name in names - self._known.keys():
-            follow = self._open(name)
-            if follow is not None:
-                self._known[name] = follow, Digest(name)
-        self._lags = {
-            name: history_lag(name, database_of(name, self._state)) for name in self._known
-        }
-
-    def _open(self, name: str) -> Follow | None:
-        # One agent that cannot be read must not take the others off the page.
-        try:
-            return Follow(name, database=database_of(name, self._state), last=EVENTS_BEHIND)
-        except (RingbusError, OSError) as error:
-            _log.warning("cannot follow agent %s: %s", name, error)
-            return None
+        for name in self._followed.keys() - names:
+            self._followed.pop(name).close()
+            self._told.pop(name, None)
+        for name in names - self._followed.keys():
+            # One agent that cannot be read must not take the others off the page.
+            try:
+                self._followed[name] = Followed(name, self._state)
+            except (RingbusError, OSError) as error:
+                _log.warning("cannot follow agent %s: %s", name, error)
+        for followed in self._followed.values():
+            followed.look()
 
 
-def _drain(follow: Follow, digest: Digest) -> None:
-    # Bounded, so that one busy agent does not keep the others from being read.
-    for _ in range(_READS_A_TICK):
-        try:
-            items = follow.read(timeout=0)
-        except RingbusError as error:
-            _log.warning("cannot follow agent %s: %s", digest.agent, error)
-            return
-        if not items:
-            return
-        for item in items:
-            if isinstance(item, Envelope):
-                digest.feed(item)
+def _essence(summary: Summary) -> tuple[object, ...]:
+    one = summary
+    return one.state, one.since_ns, one.doing, one.until_ns, one.gaps, one.lag is None
+
+
+def _news(told: Summary, now: Summary) -> Summary:
+    """The summary with those kept events alone that are new."""
+    if told.position is None or now.position is None or not told.kept:
+        return now
+    if told.position.partition("-")[0] != now.position.partition("-")[0]:
+        return now
+    newest = told.kept[-1]
+    return structs.replace(now, kept=tuple(seq for seq in now.kept if seq > newest))

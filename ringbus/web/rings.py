@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ringbus.errors import HistoryError, IncompatibleRing, RingNotFound, RingUnlinked
 from ringbus.history import History
-from ringbus.ring import HISTORY_GATE, Ring
+from ringbus.ring import Ring
 from ringbus.ring.stats import RingStats
 
 
@@ -27,19 +27,8 @@ def ring_stats(agent: str) -> RingStats | None:
         return ring.stats()
 
 
-def history_lag(agent: str, database: Path) -> int | None:
-    """How many of the agent's events are not stored yet; None if they are not being stored."""
-    stats = ring_stats(agent)
-    if stats is None:
-        return 0
-    for gate in stats.gates:
-        if gate.name == HISTORY_GATE:
-            return gate.lag
-    # An automatic persister leaves when all is stored.
-    return 0 if _stored(agent, database, stats.epoch) >= stats.tail else None
-
-
-def _stored(agent: str, database: Path, epoch: str) -> int:
+def stored_seqs(agent: str, database: Path, epoch: str) -> int:
+    """How far the agent's history goes in that epoch; 0 if it cannot be asked."""
     try:
         with History.open(database, agent) as history:
             return history.next_seq(epoch) or 0

@@ -96,7 +96,7 @@ class OverviewSource:
     def _frames(self, changes: Changes) -> Iterator[bytes]:
         id_ = sse.tagged(self._tag, None)
         if changes.is_first:
-            snapshot = msgspec.json.encode({"agents": changes.current})
+            snapshot = msgspec.json.encode({"now_ns": time.time_ns(), "agents": changes.current})
             yield sse.control("snapshot", snapshot, id=id_)
             return
         for summary in changes.current:
