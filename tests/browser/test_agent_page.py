@@ -39,7 +39,7 @@ def test_page_of_an_agent_to_come_waits_and_then_shows_its_first_event(
 def test_the_line_on_top_tells_what_the_agent_does(
     page: Page, server: Server, agent: Agent
 ) -> None:
-    """Working and on what; idle after the end."""
+    """Working and on what; done after the end."""
     with agent.bus() as bus:
         bus.emit(TurnStart("operator", "go"))
         bus.emit(calls(("a", "Bash", {"command": "make test"})))
@@ -50,7 +50,7 @@ def test_the_line_on_top_tells_what_the_agent_does(
         bus.emit(gives("a", "ok"))
         has_text(page.locator("#status-detail"), "thinking")
         bus.emit(TurnEnd(ok=True))
-        has_text(page.locator("#status"), "Idle")
+        has_text(page.locator("#status"), "Done")
 
 
 def test_scrolling_up_pauses_following_and_the_pill_returns(

@@ -14,6 +14,7 @@ const gives = (id, content, isError) => [{ type: "user", message: { content: [{ 
 const fails = (message) => [{ type: "error", error: { message: string(message) || JSON.stringify(message) } }];
 const starts = (facts) => [{ type: "system", subtype: "init", ...facts }];
 const ends = (isError, facts) => [{ type: "result", subtype: isError ? "error" : "success", is_error: isError, ...facts }];
+const asks = (command, reason) => [{ type: "control_request", request: { subtype: "can_use_tool", tool_name: command ? "Bash" : reason || "something", input: { command } } }];
 const notes = (text) => [{ type: "system", subtype: "notification", text }];
 export const QUIET = [{ type: "keep_alive" }];
 
@@ -72,7 +73,7 @@ function rpc({ params, id }, method) {
   if (stage) return item(stage, params?.item);
   if (method === "turn/completed") return ends(params?.turn?.status === "failed", { result: string(params?.turn?.error?.message) });
   if (method === "error") return fails(params?.error?.message ?? params?.message);
-  if (/requestApproval$/.test(method)) return notes(`waiting for permission: ${string(params?.command) || string(params?.reason) || method}`);
+  if (/requestApproval$/.test(method)) return asks(string(params?.command), string(params?.reason));
   if (id !== undefined || /(delta|updated|changed|started|initialized|resolved|completed)$/i.test(method)) return QUIET;
   return null;
 }

@@ -1,98 +1,114 @@
 // The page of all agents: one stream brings each agent's state, first all of them, then changes.
-// Rows stay in the order of their names, so nothing moves while one is looking.
 
+import { AgentRow } from "./agent-row.js";
+import { Board } from "./board.js";
 import { h } from "./dom.js";
-import { visible } from "./ansi.js";
-import { ago, plural, wholeDuration } from "./format.js";
+import { clock } from "./format.js";
+import { listenForKeys } from "./dashboard-keys.js";
 import { openSource } from "./shared.js";
+import { STATES } from "./states.js";
 
 const RETRY_MS = 5000;
-const agents = new Map();
-const list = document.getElementById("agents");
+const SKEW_MS = 2000;
+const { base, events } = document.body.dataset;
+const element = (id) => document.getElementById(id);
+
+const board = new Board(element("agents"), {
+  build: (name) => new AgentRow(name, `${base}agents/${encodeURIComponent(name)}`),
+  changed: () => say(),
+});
+let connection = { state: "connecting", words: "connecting…" };
+let skew = 0; // how far the server's clock is ahead of ours, where that shows
+let asOf = null; // when the connection was lost: from then on nothing here is known
 
 function open() {
-  const source = openSource(document.body.dataset.events);
-  source.addEventListener("snapshot", (message) => replace(JSON.parse(message.data).agents));
-  source.addEventListener("gone", (message) => remove(JSON.parse(message.data).agent));
-  source.addEventListener("busy", (message) => say("busy", `${JSON.parse(message.data).reason}, trying again`));
+  const source = openSource(events);
+  source.addEventListener("snapshot", (message) => replace(JSON.parse(message.data)));
+  source.addEventListener("gone", (message) => gone(JSON.parse(message.data).agent));
+  source.addEventListener("busy", (message) => lose("busy", `${JSON.parse(message.data).reason}, trying again`));
   source.onmessage = (message) => update(JSON.parse(message.data));
   source.onerror = () => {
-    if (source.readyState !== EventSource.CLOSED) return say("reconnecting", "reconnecting…");
-    say("stopped", "stopped, trying again");
+    if (source.readyState !== EventSource.CLOSED) return lose("reconnecting", "reconnecting…");
+    lose("stopped", "stopped, trying again");
     return setTimeout(open, RETRY_MS);
   };
   addEventListener("pagehide", () => source.close(), { once: true });
 }
 
-function replace(states) {
-  say("live", "live");
-  const names = new Set(states.map((state) => state.agent));
-  for (const name of [...agents.keys()]) if (!names.has(name)) remove(name);
-  for (const element of [...list.children]) if (!names.has(element.dataset.agent)) element.remove();
-  states.forEach(update);
-  document.getElementById("empty").hidden = states.length > 0;
-}
-
-function remove(name) {
-  agents.get(name)?.element.remove();
-  agents.delete(name);
+function replace({ now_ns: serverNow, agents }) {
+  const ahead = serverNow / 1e6 - Date.now();
+  skew = Math.abs(ahead) > SKEW_MS ? ahead : 0;
+  asOf = null;
+  connection = { state: "live", words: "live" };
+  board.replace(agents);
+  show();
 }
 
 function update(state) {
-  let entry = agents.get(state.agent);
-  if (!entry) {
-    entry = build(state.agent);
-    agents.set(state.agent, entry);
-    insert(state.agent, entry.element);
-    document.getElementById("empty").hidden = true;
-  }
-  entry.state = state;
-  draw(entry);
+  board.update(state);
+  due();
 }
 
-function build(name) {
-  const cells = Object.fromEntries(["word", "figure", "doing", "last", "lag"].map((part) => [part, h("span", part)]));
-  const link = h("a", "agent-link", h("span", "dot"), h("span", "agent-name", ...visible(name)),
-    cells.word, cells.figure, cells.doing, cells.last, cells.lag);
-  link.href = `${document.body.dataset.base}agents/${encodeURIComponent(name)}`;
-  const element = h("li", "agent", link);
-  element.dataset.agent = name;
-  return { element, cells };
+function gone(name) {
+  board.remove(name);
+  board.settle();
+  show();
 }
 
-function insert(name, element) {
-  const stale = [...list.children].find((one) => one.dataset.agent === name);
-  if (stale) return stale.replaceWith(element);
-  const next = [...list.children].find((one) => one.dataset.agent > name);
-  return list.insertBefore(element, next ?? null);
+function lose(state, words) {
+  asOf ??= connection.state === "live" ? Date.now() : null;
+  connection = { state, words };
+  show();
 }
 
-const STATES = { waiting: "Waiting", working: "Working", idle: "Idle", failed: "Failed" };
+// --- drawing: at most once a frame, and once a second for what ticks ---------------------
 
-function draw({ element, cells, state }) {
-  const now = Date.now();
-  const since = state.since_ns === null ? null : now - state.since_ns / 1e6;
-  element.dataset.state = state.state;
-  set(cells.word, STATES[state.state] ?? state.state);
-  set(cells.figure, since === null ? "" : state.state === "working" ? wholeDuration(since) : ago(since));
-  set(cells.doing, state.doing);
-  set(cells.last, state.last_ns === null ? "no event yet" : `last event ${ago(now - state.last_ns / 1e6)}`);
-  set(cells.lag, lagWords(state.lag));
+let isDue = false;
+
+function due() {
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(() => {
+    isDue = false;
+    show();
+  });
 }
 
-function lagWords(lag) {
-  if (lag === null) return "not stored";
-  return lag === 0 ? "all stored" : `${plural(lag, "event")} behind`;
+function show() {
+  board.draw((asOf ?? Date.now()) + skew);
+  say();
+  tally();
 }
 
-function set(cell, text) {
-  if (cell.textContent !== text) cell.replaceChildren(...visible(text));
+function say() {
+  const since = asOf === null ? "" : `this is from ${clock(asOf)}`;
+  const words = [connection.words, since, board.isHeld && "order held"].filter(Boolean).join(", ");
+  element("connection").dataset.state = connection.state;
+  element("agents").classList.toggle("is-old", asOf !== null);
+  if (element("connection-word").textContent !== words) element("connection-word").textContent = words;
 }
 
-function say(state, words) {
-  document.getElementById("connection").dataset.state = state;
-  document.getElementById("connection-word").textContent = words;
+function tally() {
+  const states = board.states;
+  const parts = STATES.map((name) => [name, states.filter(({ state }) => state === name).length]).filter(([, number]) => number);
+  const words = parts.map(([name, number]) => `${number} ${name}`).join(", ");
+  element("empty").hidden = states.length > 0 || connection.state === "connecting";
+  if (element("tally").dataset.words === words) return;
+  element("tally").dataset.words = words;
+  element("tally").replaceChildren(...parts.map(([name, number]) => {
+    const part = h("span", "tally-part", `${number} ${name}`);
+    part.dataset.state = name;
+    return part;
+  }));
+  document.title = words ? `${words}: ringbus` : "ringbus";
 }
 
+listenForKeys(element("agents"));
 open();
-setInterval(() => agents.forEach(draw), 1000);
+setInterval(() => {
+  if (asOf === null) board.settle();
+  show();
+}, 1000);
+// Another tab of this browser looked at an agent.
+addEventListener("storage", due);
+addEventListener("pageshow", ({ persisted }) => persisted && open());

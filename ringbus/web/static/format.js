@@ -3,6 +3,7 @@
 const clockFormat = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
+const minuteFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const dayFormat = new Intl.DateTimeFormat(undefined, {
   weekday: "short", day: "numeric", month: "short", year: "numeric",
 });
@@ -42,6 +43,13 @@ export function ago(ms) {
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
+// When something may go on: in a moment by how long, else by the clock.
+export function soon(ms, at) {
+  if (ms < 60_000) return `for ${Math.max(0, Math.round(ms / 1000))} s`;
+  return `until ${isToday(at) ? minutes(at) : `${day(at)}, ${minutes(at)}`}`;
+}
+
+const minutes = (ms) => minuteFormat.format(ms);
 const pad = (number) => String(number).padStart(2, "0");
 
 export function count(number) {
@@ -49,6 +57,8 @@ export function count(number) {
   if (number < 999_500) return `${(number / 1000).toFixed(number < 9950 ? 1 : 0)}k`;
   return `${(number / 1e6).toFixed(1)}M`;
 }
+
+export const dollars = (usd) => `$${usd.toFixed(usd > 0 && usd < 0.1 ? 4 : 2)}`;
 
 export const plural = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 

@@ -266,7 +266,7 @@ function showConnection() {
 function showStatus() {
   const { state, word, figure, detail } = status.words(Date.now());
   const box = element("status");
-  const isNew = connection.state === "connecting" && state === "waiting";
+  const isNew = connection.state === "connecting" && status.last === null;
   if (box.dataset.state !== state) box.dataset.state = state;
   setText("status-word", isNew ? "Connecting…" : word);
   setText("status-figure", figure);

@@ -5,9 +5,14 @@ import { h } from "./dom.js";
 
 const PULSE_MS = 1000;
 
+const keyOf = (agent) => `ringbus:seen:${agent}`;
+
+// The position of the newest event that was looked at, "" if none was.
+export const seenPlace = (agent) => read(keyOf(agent));
+
 export class Seen {
   constructor(agent, newest) {
-    this.key = `ringbus:seen:${agent}`;
+    this.key = keyOf(agent);
     this.newest = newest; // () -> the position of the newest event if it is in sight, or null
     this.mark = read(this.key);
     setInterval(() => this.keep(), PULSE_MS);

@@ -1,19 +1,23 @@
-// What the agent does right now, derived from the events in their order: waiting, working (on which
-// tool, since when), idle, failed. feed() takes each event once; words() puts the state into words
-// for a given moment.
+// What the agent does right now, derived from the events in their order, by the same rules as the
+// page of all agents. feed() takes each event once; words() puts the state into words for a moment.
 
-import { ago, firstLine, wholeDuration } from "./format.js";
+import { translate } from "./agents.js";
+import { firstLine, wholeDuration } from "./format.js";
+import { stateFigure, stateWord } from "./states.js";
 import { summarise, toolName } from "./tools.js";
 
-const SILENT_AFTER_MS = 60_000;
+const SILENT_MS = 5 * 60_000;
+const RETRIED_FOR_LIMIT = new Set([429, "rate_limit"]);
 
 export class Status {
   constructor() {
-    this.state = "waiting";
+    this.state = "idle";
     this.since = null; // ms; null while working: the start of the turn is not loaded
     this.last = null;
     this.doing = "";
     this.took = null;
+    this.trouble = "";
+    this.wait = null; // { state, words, until } while it cannot go on
     this.open = new Map();
   }
 
@@ -21,44 +25,82 @@ export class Status {
     this.last = event.ms;
     if (event.kind === "turn_start") this.begin(event.ms);
     else if (event.kind === "turn_end") this.end(event);
-    else if (event.kind === "stream") this.line(event.data);
-    else if (this.state === "waiting") this.state = "idle";
+    else if (event.kind === "stream") this.stream(event);
   }
 
   begin(ms) {
     this.state = "working";
     this.since = ms;
     this.doing = "starting";
+    this.trouble = "";
+    this.wait = null;
     this.open.clear();
   }
 
   end({ ok, note, ms }) {
     this.took = this.state === "working" && this.since !== null ? ms - this.since : null;
-    this.state = ok ? "idle" : "failed";
+    this.state = ok ? "done" : "failed";
     this.since = ms;
-    this.doing = ok ? "" : note || "the turn failed";
+    this.doing = ok ? "" : [note, this.trouble].filter(Boolean).join(": ") || "the turn failed";
     this.open.clear();
   }
 
-  line(line) {
-    if (this.state === "waiting") this.state = "working";
-    if (this.state !== "working" || typeof line !== "object" || line === null) return;
-    if (line.type === "assistant" || line.type === "user") this.message(line.message?.content);
-    else if (line.type === "system" && line.subtype === "api_retry") this.doing = "waiting to retry a request";
-    else if (line.type === "system" && line.status === "compacting") this.doing = "compacting the conversation";
-    else if (line.type === "result") this.doing = "finishing";
-    else if (line.type === "stream_event") this.partial(line.event?.content_block);
+  stream({ data, ms }) {
+    if (this.state === "idle") this.state = "working";
+    if (this.state !== "working" || typeof data !== "object" || data === null) return;
+    for (const line of translate(data) ?? [data]) this.line(line, ms);
+  }
+
+  line(line, ms) {
+    const { type } = line;
+    if (type === "control_request") return this.ask(line.request);
+    if (type === "rate_limit_event") return this.limit(line.rate_limit_info);
+    if (type === "system" && line.subtype === "api_retry") return this.retry(line, ms);
+    if (type === "error" || line.is_error === true || line.error || line.message?.model === "<synthetic>") this.fail(line);
+    const goesOn = ["assistant", "user", "result", "stream_event", "control_cancel_request"].includes(type);
+    if (goesOn && !line.parent_tool_use_id) this.wait = null;
+    if (type === "assistant" || type === "user") this.message(line.message?.content);
+    else if (type === "system" && line.status === "compacting") this.doing = "compacting the conversation";
+    else if (type === "result") this.doing = "finishing";
+    else if (type === "stream_event") this.partial(line.event?.content_block);
+    return undefined;
+  }
+
+  ask(request) {
+    if (request?.subtype !== "can_use_tool") return;
+    const { tool_name: name, input } = request;
+    this.wait = { state: "waiting", words: `for permission: ${toolName(name)} ${summarise(name, input)}`, until: Infinity };
+  }
+
+  limit(info) {
+    if (info?.status !== "rejected") return;
+    const resets = Number(info.resetsAt) > 1e11 ? Number(info.resetsAt) : Number(info.resetsAt) * 1000;
+    const kind = typeof info.rateLimitType === "string" ? info.rateLimitType.replaceAll("_", " ") : "rate";
+    this.wait = { state: "limited", words: `${kind} limit`, until: resets > 0 ? resets : Infinity };
+  }
+
+  retry(line, ms) {
+    const cause = [line.error_status, line.error].filter(Boolean).join(" ");
+    const words = `retry ${line.attempt ?? "?"}/${line.max_retries ?? "?"}${cause ? ` (${cause})` : ""}`;
+    const isLimit = RETRIED_FOR_LIMIT.has(line.error_status) || RETRIED_FOR_LIMIT.has(line.error);
+    if (isLimit) this.wait = { state: "limited", words, until: ms + (Number(line.retry_delay_ms) || 0) };
+    else this.doing = `waiting to ${words}`;
+  }
+
+  fail({ error, result, subtype, message }) {
+    const said = result || error?.message || message?.content?.[0]?.text || String(subtype ?? "").replaceAll("_", " ");
+    if (typeof said === "string" && said) this.trouble = firstLine(said);
   }
 
   message(content) {
+    let said = "";
     for (const block of Array.isArray(content) ? content : []) {
       if (block?.type === "tool_use") this.open.set(block.id, `${toolName(block.name)} ${summarise(block.name, block.input)}`);
       else if (block?.type === "tool_result") this.open.delete(block.tool_use_id);
-      else if (block?.type === "text") this.doing = "answering";
+      said = block?.type === "text" ? "answering" : "thinking";
     }
     const [current] = [...this.open.values()].slice(-1);
-    if (current) this.doing = current;
-    else if (this.doing !== "answering") this.doing = "thinking";
+    this.doing = current ?? (said || this.doing);
   }
 
   partial(block) {
@@ -72,17 +114,17 @@ export class Status {
   }
 
   words(now) {
-    if (this.state === "waiting") return { state: "waiting", word: "Waiting", figure: "", detail: "for the first event" };
-    if (this.state === "working") return this.workingWords(now);
-    const figure = this.since === null ? ago(now - this.last) : ago(now - this.since);
-    if (this.state === "failed") return { state: "failed", word: "Failed", figure, detail: firstLine(this.doing) };
-    const detail = this.took === null ? "" : `last turn took ${wholeDuration(this.took)}`;
-    return { state: "idle", word: "Idle", figure, detail };
+    const wait = this.state === "working" && this.wait !== null && this.wait.until > now ? this.wait : null;
+    const isSilent = this.state === "working" && this.last !== null && now - this.last > SILENT_MS;
+    const state = wait?.state ?? (isSilent ? "stale" : this.state);
+    const until = wait && Number.isFinite(wait.until) ? wait.until : null;
+    const figure = stateFigure(state, { since: this.since, until, last: this.last }, now);
+    return { state, word: stateWord(state), figure, detail: wait?.words ?? this.detail() };
   }
 
-  workingWords(now) {
-    const silent = now - this.last > SILENT_AFTER_MS ? `, silent for ${wholeDuration(now - this.last)}` : "";
-    const figure = this.since === null ? "" : wholeDuration(now - this.since);
-    return { state: "working", word: "Working", figure: `${figure}${silent}`.replace(/^, /, ""), detail: this.doing };
+  detail() {
+    if (this.state === "idle") return this.last === null ? "waiting for the first event" : "no turn yet";
+    if (this.state === "done") return this.took === null ? "" : `the turn took ${wholeDuration(this.took)}`;
+    return firstLine(this.doing);
   }
 }
