@@ -106,6 +106,9 @@ def test_a_failed_turn_says_what_its_lines_said_of_it() -> None:
         "exit status 1: Too long"
     )
     assert after(START, broke, TurnEnd(ok=False)).doing == "Too long"
+    kind = line({"type": "result", "subtype": "error_during_execution", "is_error": True})
+    assert after(START, kind, TurnEnd(ok=False)).doing == "error during execution"
+    assert after(START, broke, kind, TurnEnd(ok=False)).doing == "Too long"
     assert after(START, broke, TurnEnd(ok=True)).doing == ""
     assert after(START, broke, TurnEnd(ok=True), START, TurnEnd(ok=False)).doing == (
         "the turn failed"
@@ -217,7 +220,7 @@ def test_events_are_counted_in_stretches_of_two_seconds() -> None:
     digest = Digest("agent-7")
     for ts in (100, 101, 102, 107):
         digest.feed(Envelope(EPOCH, ts, ts * SECOND, event=Note("")))
-    digest.skip(40, 108 * SECOND)
+    digest.leave_out(40, 108 * SECOND)
     summary = digest.summary(0, EMITTING)
     assert (summary.rate_to, summary.rate) == (54, (2, 1, 0, 1, 40))
     digest.feed(Envelope(EPOCH, 200, 200 * SECOND, event=Note("")))

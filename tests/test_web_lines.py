@@ -98,7 +98,11 @@ CLAUDE = [
     ),
     (
         {"type": "result", "subtype": "error_max_turns", "is_error": True},
-        [Doing("finishing"), Trouble("error max turns")],
+        [Doing("finishing"), Trouble("error max turns", is_kind=True)],
+    ),
+    (
+        {"type": "result", "subtype": "error_max_turns", "is_error": True, "errors": ["no\nmore"]},
+        [Doing("finishing"), Trouble("no")],
     ),
     (
         {"type": "control_request", "request": {"subtype": "can_use_tool", "tool_name": "Write"}},

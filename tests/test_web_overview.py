@@ -10,7 +10,7 @@ import pytest
 from storing import store_all
 from turns import Agent, fresh_agent, wait_until
 
-from ringbus.events import Note, TurnEnd, TurnStart, encode
+from ringbus.events import Note, Stream, TurnEnd, TurnStart, encode
 from ringbus.history import History
 from ringbus.web import followed as followed_module
 from ringbus.web import overview as overview_module
@@ -62,6 +62,20 @@ def test_an_agent_far_ahead_is_read_from_its_newest_events(agent: Agent) -> None
     assert summary.position == f"{bus.epoch}-{burst + 2}"
     assert steps < 5
     assert burst <= sum(summary.rate) <= burst + 2 * EVENTS_BEHIND
+
+
+def test_partial_messages_of_the_past_count_for_the_rate(agent: Agent) -> None:
+    """Nobody reads them again, but when they came is seen at once; those to come count once."""
+    with agent.bus() as bus:
+        bus.emit(GO)
+        for _ in range(30):
+            bus.emit(Stream(b"{}"), transient=True)
+        bus.emit(Note("x"))
+        followed = Followed(agent.name, agent.state)
+        assert sum(settled(followed)[0].rate) == 32
+        bus.emit(Stream(b"{}"), transient=True)
+        assert sum(settled(followed)[0].rate) == 33
+        followed.close()
 
 
 def test_what_was_stored_is_asked_of_the_file_once(

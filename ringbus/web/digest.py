@@ -161,8 +161,12 @@ class Digest:
         known = self._missed is not None and gap.missed is not None
         self._missed = (self._missed or 0) + (gap.missed or 0) if known else None
 
-    def skip(self, events: int, at_ns: int) -> None:
-        """So many were passed over: they count for the rate, and what the turn spent is unknown."""
+    def pass_by(self, at_ns: int) -> None:
+        """An event that is not read counts for the rate alone."""
+        self._pace.add(at_ns)
+
+    def leave_out(self, events: int, at_ns: int) -> None:
+        """So many were not read: they count for the rate, and what the turn spent is unknown."""
         self._pace.add(at_ns, events)
         self._kept.clear()
         self._spending = Spending(is_whole=False)
@@ -226,7 +230,8 @@ class Digest:
             self._wait = fact
             return
         if isinstance(fact, Trouble):
-            self._trouble = fact.words
+            if not (fact.is_kind and self._trouble):
+                self._trouble = fact.words
             return
         if not isinstance(fact, Call | Result | Doing):
             self._spending.take(fact)

@@ -43,9 +43,13 @@ class Limit(Struct, frozen=True):
 
 
 class Trouble(Struct, frozen=True):
-    """Something failed; whether the turn does is told at its end."""
+    """Something failed; whether the turn does is told at its end.
+
+    With `is_kind` the words are no more than what such failures are called.
+    """
 
     words: str
+    is_kind: bool = False
 
 
 class Tokens(Struct, frozen=True):

@@ -21,6 +21,7 @@ from ringbus.web.rings import open_ring, ring_stats, stored_seqs
 _log = logging.getLogger(__name__)
 
 EVENTS_BEHIND = 500
+PACED_RECORDS = 2_000  # whose times are asked of the ring at the beginning
 MOST_BEHIND = 20_000  # further back events are passed over: they are more than anybody can read
 _READS = 4
 _TURNS = Choice(kinds=frozenset({"turn_start", "turn_end"}))
@@ -37,6 +38,10 @@ class Followed:
         self._stored: tuple[str, int] | None = None  # epoch and tail, when all was
         self._is_failing = False
         self._follow = self._open()
+        try:
+            self._read_pace()
+        except RingbusError as error:
+            _log.warning("cannot tell the pace of agent %s: %s", agent, error)
 
     def close(self) -> None:
         self._follow.close()
@@ -107,8 +112,19 @@ class Followed:
             for turn in recent(history, ring, 2, (epoch, seq + 1), choice=_TURNS):
                 self._digest.recall(turn)
 
+    def _read_pace(self) -> None:
+        """When the newest records came that the follow leaves out: partial messages, above all."""
+        ring = open_ring(self._agent)
+        if ring is None:
+            return
+        epoch, seq = self._follow.position or ("", -1)
+        with ring, ring.subscribe(max(ring.floor, ring.tail - PACED_RECORDS)) as subscriber:
+            for record in subscriber.read(PACED_RECORDS, 0):
+                if record.transient or (epoch == ring.epoch and record.seq <= seq):
+                    self._digest.pass_by(record.ts_ns)
+
     def _skip(self) -> None:
         passed = self._follow.lag
         self._follow.close()
-        self._digest.skip(max(0, passed - EVENTS_BEHIND), time.time_ns())
+        self._digest.leave_out(max(0, passed - EVENTS_BEHIND), time.time_ns())
         self._follow = self._open()

@@ -120,8 +120,13 @@ def _result(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:
     if (usd := as_number(line.get("total_cost_usd"))) is not None:
         yield Cost(usd, as_text(line.get("session_id")) or "session")
     if line.get("is_error") is True or line.get("status") == "error":
-        said = as_text(line.get("result")) or as_text(as_object(line.get("error")).get("message"))
-        yield Trouble(first_line(said) or as_text(line.get("subtype")).replace("_", " "))
+        errors = line.get("errors")
+        said = [line.get("result"), *(errors if isinstance(errors, list) else ())]
+        said.append(as_object(line.get("error")).get("message"))
+        told = next(filter(None, map(as_text, said)), "")
+        # What kind of failure it was is told where nothing says more.
+        kind = as_text(line.get("subtype")).replace("_", " ")
+        yield Trouble(first_line(told) or kind, is_kind=not told)
 
 
 def _control(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:

@@ -33,15 +33,16 @@ export function wholeDuration(ms) {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-// How long ago, no finer than one needs to know.
-export function ago(ms) {
+// How long, no finer than one needs to know.
+export function roughDuration(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 2) return "just now";
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
-  return `${Math.floor(seconds / 86_400)} d ago`;
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
 }
+
+export const ago = (ms) => (ms < 1500 ? "just now" : `${roughDuration(ms)} ago`);
 
 // When something may go on: in a moment by how long, else by the clock.
 export function soon(ms, at) {
@@ -58,7 +59,7 @@ export function count(number) {
   return `${(number / 1e6).toFixed(1)}M`;
 }
 
-export const dollars = (usd) => `$${usd.toFixed(usd > 0 && usd < 0.1 ? 4 : 2)}`;
+export const dollars = (usd) => `$${usd.toFixed(usd > 0 && usd < 0.01 ? 4 : 2)}`;
 
 export const plural = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 

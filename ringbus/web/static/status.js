@@ -87,9 +87,10 @@ export class Status {
     else this.doing = `waiting to ${words}`;
   }
 
-  fail({ error, result, subtype, message }) {
-    const said = result || error?.message || message?.content?.[0]?.text || String(subtype ?? "").replaceAll("_", " ");
-    if (typeof said === "string" && said) this.trouble = firstLine(said);
+  fail({ error, result, errors, subtype, message }) {
+    const told = [result, errors?.[0], error?.message, message?.content?.[0]?.text].find((one) => typeof one === "string" && one);
+    const said = told ?? (this.trouble || String(subtype ?? "").replaceAll("_", " "));
+    if (said) this.trouble = firstLine(said);
   }
 
   message(content) {
