@@ -14,10 +14,10 @@ C_SOURCES := $(wildcard csrc/*.c)
 BUILD_INPUTS := pyproject.toml setup.py ringbus/_build.py $(wildcard csrc/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench verify clean
+.PHONY: help demo test check bench screenshots verify clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp  ## the whole system on a recorded agent, until Ctrl-C (PORT=9000 make demo)
 	@$(BIN)/ringbus demo $(if $(PORT),--port "$(PORT)")
@@ -37,6 +37,9 @@ check: $(VENV)/dev.stamp  ## style, types, and the C core with every warning an 
 
 bench: $(VENV)/demo.stamp  ## benchmarks (make bench ARGS='--json')
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/dev.stamp  ## pictures of the pages, into screenshots/
+	PYTHONPATH=tests $(BIN)/python -m screenshots
 
 verify: $(VENV)/test.stamp  ## model, stepper, soak, fuzzers: half an hour (make verify DEEP=1: hours)
 	$(BIN)/python tests/verify.py --level $(if $(DEEP),deep,$(or $(LEVEL),full))

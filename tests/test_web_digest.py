@@ -230,6 +230,16 @@ def test_events_are_counted_in_stretches_of_two_seconds() -> None:
     assert (summary.rate_to, summary.rate) == (10, (1,))
 
 
+def test_events_of_the_past_count_unless_they_are_too_old() -> None:
+    """They are learnt of after those that came later."""
+    digest = Digest("agent-7")
+    digest.feed(Envelope(EPOCH, 9, 100 * SECOND, event=Note("")))
+    for ts in (30, 98, 100):
+        digest.pass_by(ts * SECOND)
+    summary = digest.summary(0, EMITTING)
+    assert (summary.rate_to, summary.rate) == (50, (1, 2))
+
+
 def test_partial_messages_tell_what_is_being_written() -> None:
     """They are work; most of them are not even decoded."""
     digest = read(START)

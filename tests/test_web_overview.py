@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from storing import store_all
 from turns import Agent, fresh_agent, wait_until
+from webclient import EPOCH
 
 from ringbus.events import Note, Stream, TurnEnd, TurnStart, encode
 from ringbus.history import History
@@ -66,6 +67,10 @@ def test_an_agent_far_ahead_is_read_from_its_newest_events(agent: Agent) -> None
 
 def test_partial_messages_of_the_past_count_for_the_rate(agent: Agent) -> None:
     """Nobody reads them again, but when they came is seen at once; those to come count once."""
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch(EPOCH)
+        history.append(EPOCH, [(0, 10**18, *encode(GO))], 1)
+        history.end_epoch(EPOCH)
     with agent.bus() as bus:
         bus.emit(GO)
         for _ in range(30):

@@ -162,8 +162,8 @@ class Digest:
         self._missed = (self._missed or 0) + (gap.missed or 0) if known else None
 
     def pass_by(self, at_ns: int) -> None:
-        """An event that is not read counts for the rate alone."""
-        self._pace.add(at_ns)
+        """An event of the past that is not read counts for the rate alone."""
+        self._pace.recall(at_ns)
 
     def leave_out(self, events: int, at_ns: int) -> None:
         """So many were not read: they count for the rate, and what the turn spent is unknown."""

@@ -7,10 +7,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from ringbus._native import Record
 from ringbus.agents import database_of
 from ringbus.choice import Choice
 from ringbus.errors import RingbusError
-from ringbus.events import Envelope, Gap
+from ringbus.events import Envelope, Gap, Position
 from ringbus.follow import Follow
 from ringbus.recent import open_history, recent
 from ringbus.ring import HISTORY_GATE
@@ -37,11 +38,10 @@ class Followed:
         self._storing = Storing()
         self._stored: tuple[str, int] | None = None  # epoch and tail, when all was
         self._is_failing = False
+        self._is_paced = False
+        self._end = self._ring_end()
         self._follow = self._open()
-        try:
-            self._read_pace()
-        except RingbusError as error:
-            _log.warning("cannot tell the pace of agent %s: %s", agent, error)
+        self._began = self._follow.position or ("", -1)
 
     def close(self) -> None:
         self._follow.close()
@@ -62,6 +62,7 @@ class Followed:
                     elif isinstance(item, Gap):
                         self._digest.gap(item)
                 if not items:
+                    self._read_pace()
                     break
             self._is_failing = False
         except RingbusError as error:
@@ -113,15 +114,28 @@ class Followed:
                 self._digest.recall(turn)
 
     def _read_pace(self) -> None:
-        """When the newest records came that the follow leaves out: partial messages, above all."""
-        ring = open_ring(self._agent)
+        """When the newest records came that the follow left out: partial messages, above all."""
+        ring = None if self._is_paced else open_ring(self._agent)
+        self._is_paced = True
         if ring is None:
             return
-        epoch, seq = self._follow.position or ("", -1)
         with ring, ring.subscribe(max(ring.floor, ring.tail - PACED_RECORDS)) as subscriber:
             for record in subscriber.read(PACED_RECORDS, 0):
-                if record.transient or (epoch == ring.epoch and record.seq <= seq):
+                if self._is_left_out(ring.epoch, record):
                     self._digest.pass_by(record.ts_ns)
+
+    def _ring_end(self) -> Position:
+        """Partial messages before it are of the past: the follow leaves them out."""
+        ring = open_ring(self._agent)
+        if ring is None:
+            return "", 0
+        with ring:
+            return ring.epoch, ring.tail
+
+    def _is_left_out(self, epoch: str, record: Record) -> bool:
+        began, end = self._began, self._end
+        is_before = epoch == began[0] and record.seq <= began[1]
+        return is_before or (record.transient and epoch == end[0] and record.seq < end[1])
 
     def _skip(self) -> None:
         passed = self._follow.lag

@@ -24,6 +24,12 @@ class Pace:
             del self._counts[old]
         self._counts[at] = self._counts.get(at, 0) + events
 
+    def recall(self, ts_ns: int) -> None:
+        """One was emitted then, before those that were added: too long ago it does not count."""
+        at = ts_ns // STRETCH_NS
+        if at > self._newest - STRETCHES:
+            self.add(ts_ns)
+
     def counts(self) -> tuple[int, tuple[int, ...]]:
         """Number of the newest stretch since 1970, and the counts up to it, from the first one."""
         if not self._counts:

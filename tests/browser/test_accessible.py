@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from missing import go_without
 from pages import calls, gives, has_count, has_text, line, says, show
-from turns import DEADLINE_SECONDS, Agent
+from turns import DEADLINE_SECONDS, Agent, fresh_agent
 from webserver import Server
 
 from ringbus.bus import Bus
-from ringbus.events import Note, TurnEnd, TurnStart
+from ringbus.events import Event, Note, TurnEnd, TurnStart
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -60,7 +62,7 @@ def test_no_rule_of_axe_is_broken(
     browser: Browser, server: Server, agent: Agent, axe: str, scheme: str, width: int
 ) -> None:
     """Roles, names, contrast: all agents, an agent at work, a search, a chosen row, the help."""
-    with agent.bus() as bus:
+    with agent.bus() as bus, agents_in_every_state(agent.state):
         emit_all_sorts(bus)
         # Past the content policy: the rules are ours to run, not the page's.
         with browser.new_context(
@@ -68,7 +70,7 @@ def test_no_rule_of_axe_is_broken(
         ) as context:
             page = context.new_page()
             page.goto(server.url)
-            has_text(page.locator("#connection-word"), "live")
+            has_text(page.locator("#tally [data-state=failed]"), "failed")
             assert broken_rules(page, axe) == []
             show(page, server, agent)
             has_text(page.locator(".row-turn").last, "second")
@@ -84,6 +86,25 @@ def test_no_rule_of_axe_is_broken(
             page.locator("[data-do=help]").click()
             has_count(page.locator("dialog[open]"), 1)
             assert broken_rules(page, axe) == []
+
+
+@contextmanager
+def agents_in_every_state(state: Path) -> Iterator[None]:
+    """Failed, done, idle, limited and waiting, each with a ring of its own."""
+    request = {"subtype": "can_use_tool", "tool_name": "Write", "input": {}}
+    go = TurnStart("operator", "go")
+    lives: list[list[Event]] = [
+        [go, TurnEnd(ok=False, note="it broke")],
+        [go, line({"type": "result", "total_cost_usd": 1.5}), TurnEnd(ok=True)],
+        [Note("hello")],
+        [go, line({"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"}})],
+        [go, line({"type": "control_request", "request": request})],
+    ]
+    with ExitStack() as stack:
+        for events in lives:
+            one = stack.enter_context(fresh_agent(state))
+            stack.enter_context(one.bus()).emit_many(events)
+        yield
 
 
 def emit_all_sorts(bus: Bus) -> None:

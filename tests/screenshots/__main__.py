@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -98,6 +99,7 @@ def search(looking: Camera, server: Server) -> None:
     if looking.page.locator("#bar-fold").is_visible():
         looking.page.locator("#bar-fold").click()
     looking.page.locator("#search").fill("clock")
+    looking.page.locator("#found", has_text=re.compile("[1-9]")).wait_for()
     looking.page.keyboard.press("Shift+Enter")
     looking.page.wait_for_timeout(800)
 
