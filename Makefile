@@ -14,7 +14,7 @@ C_SOURCES := $(wildcard csrc/*.c)
 BUILD_INPUTS := pyproject.toml setup.py ringbus/_build.py $(wildcard csrc/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench screenshots verify clean
+.PHONY: help demo test check bench guard screenshots verify clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(VENV)/demo.stamp  ## benchmarks (make bench ARGS='--json')
 
 screenshots: $(VENV)/dev.stamp  ## pictures of the pages, into screenshots/
 	PYTHONPATH=tests $(BIN)/python -m screenshots
+
+guard: $(VENV)/demo.stamp  ## instructions of emit and read, against the figures kept (needs valgrind)
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 verify: $(VENV)/test.stamp  ## model, stepper, soak, fuzzers: half an hour (make verify DEEP=1: hours)
 	$(BIN)/python tests/verify.py --level $(if $(DEEP),deep,$(or $(LEVEL),full))
