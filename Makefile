@@ -35,7 +35,7 @@ check: $(VENV)/dev.stamp  ## style, types, and the C core with every warning an 
 	    $(CC) -std=c11 -O2 -fPIC $(C_WARNINGS) -isystem "$$include" -c "$$source" -o /dev/null || exit 1; \
 	done
 
-bench: $(VENV)/demo.stamp  ## benchmarks (make bench ARGS='--json')
+bench: $(VENV)/bench.stamp  ## against all that people use instead (make bench ARGS='--json')
 	$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: $(VENV)/dev.stamp  ## pictures of the pages, into screenshots/
@@ -52,10 +52,23 @@ clean:  ## remove the environment and everything built
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# One by one where they do not install together: the benchmarks do without those that fail.
+BENCH_EXTRA := import pathlib, tomllib; \
+    project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]; \
+    print(*project["optional-dependencies"]["bench"], sep="\n")
+
 # The larger sets hold the smaller ones, so installing one of them is fresh for those too.
 $(VENV)/demo.stamp: $(VENV)/python.stamp $(BUILD_INPUTS)
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/python.stamp $(BUILD_INPUTS)
+	$(BIN)/pip install --quiet --editable .
+	@$(BIN)/pip install --quiet --editable '.[bench]' || \
+	$(BIN)/python -c '$(BENCH_EXTRA)' | while read -r package; do \
+	    $(BIN)/pip install --quiet "$$package" || echo "without $$package: it did not install" >&2; \
+	done
+	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)/test.stamp: $(VENV)/python.stamp $(BUILD_INPUTS)
 	$(BIN)/pip install --quiet --editable '.[test]'

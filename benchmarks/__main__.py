@@ -10,6 +10,7 @@ import click
 from benchmarks.environment import environment
 from benchmarks.harness import Options, Scenario, WrongResultError
 from benchmarks.output import Outcome, Printer, as_json, warn
+from benchmarks.peers import PEERS
 
 # In this order; a new scenario is a module with a SCENARIO, and its name here.
 NAMES = (
@@ -18,6 +19,8 @@ NAMES = (
     "emit_beside_persister",
     "emit_that_is_stored",
     "one_to_one_throughput",
+    "one_to_three_throughput",
+    "four_to_one_throughput",
     "persister_throughput",
     "persister_latency",
     "sweep_pause",
@@ -32,14 +35,29 @@ NAMES = (
 @click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
 @click.option("as_data", "--json", is_flag=True, help="One JSON object instead of tables.")
 @click.option("--quick", is_flag=True, help="Only show that all works; the numbers say little.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice([peer.name for peer in PEERS]),
+    metavar="NAME",
+    help="Compare with this alone; may be given several times.",
+)
 @click.pass_context
-def main(context: click.Context, *, names: tuple[str, ...], as_data: bool, quick: bool) -> None:
+def main(
+    context: click.Context,
+    *,
+    names: tuple[str, ...],
+    as_data: bool,
+    quick: bool,
+    peers: tuple[str, ...],
+) -> None:
     """Measure ringbus, beside what people would use instead.
 
     Without a NAME all scenarios run. Exits with 1 if one delivered a wrong or short result;
     a missed target is told, and is no failure.
     """
-    options, record, printer = Options(quick=quick), environment(), Printer()
+    options, record, printer = Options(quick=quick, peers=peers), environment(), Printer()
     if not as_data:
         printer.environment(record)
     outcomes = []
@@ -50,7 +68,7 @@ def main(context: click.Context, *, names: tuple[str, ...], as_data: bool, quick
             printer.outcome(outcome)
     if as_data:
         click.echo(as_json(record, options, outcomes))
-    context.exit(any(outcome.result is None for outcome in outcomes))
+    context.exit(any(outcome.result is None or outcome.result.failures for outcome in outcomes))
 
 
 def run_one(name: str, options: Options) -> Outcome:

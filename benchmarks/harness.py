@@ -28,9 +28,18 @@ class Options:
     """`quick` shows that a scenario works; its numbers are not worth keeping."""
 
     quick: bool = False
+    peers: tuple[str, ...] = ()  # only these, beside ringbus; none: all
+
+    def wants(self, name: str) -> bool:
+        """Whether a contender is to take part."""
+        return not self.peers or name in self.peers
 
     def pick(self, full: int, quick: int) -> int:
         return quick if self.quick else full
+
+    def sizes(self, all_of_them: Sequence[int]) -> Sequence[int]:
+        """The sizes of payloads to measure."""
+        return [256] if self.quick else all_of_them
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,19 @@ class Figure:
     quantity: str
     unit: str
     values: Sequence[float]
+    possible: Sequence[float] = ()  # what the machine can do at most, in the same rounds
+
+    @property
+    def share(self) -> float | None:
+        """How much of what is possible it is, in percent."""
+        if not self.possible:
+            return None
+        is_rate = self.unit.endswith("/s")
+        ratios = [
+            value / limit if is_rate else limit / max(value, 1e-9)
+            for value, limit in zip(self.values, self.possible, strict=True)
+        ]
+        return statistics.median(ratios) * 100
 
     @property
     def median(self) -> float:
@@ -67,12 +89,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Result:
-    """What a scenario found. `parameters` says what was done, `notes` how to read it."""
+    """What a scenario found. `parameters` says what was done, `notes` how to read it.
+
+    `failures` tells who of the others delivered a wrong or short result; they have no figures.
+    """
 
     figures: Sequence[Figure]
     targets: Sequence[Target] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    failures: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,13 @@ def round_robin(
             if number >= 0:
                 results[name].append(outcome)
     return results
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of how many times theirs ours is, round by round."""
+    return statistics.median(
+        one / max(other, 1e-9) for one, other in zip(ours, theirs, strict=True)
+    )
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

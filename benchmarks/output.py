@@ -48,6 +48,7 @@ def _outcome(outcome: Outcome) -> dict[str, object]:
         "figures": [_figure(figure) for figure in result.figures],
         "targets": [_target(target) for target in result.targets],
         "notes": list(result.notes),
+        "failures": list(result.failures),
     }
 
 
@@ -58,6 +59,7 @@ def _figure(figure: Figure) -> dict[str, object]:
         "unit": figure.unit,
         "rounds": len(figure.values),
         "median": figure.median,
+        "share": figure.share,
         "p10": figure.percentile(10),
         "p90": figure.percentile(90),
     }
@@ -95,12 +97,14 @@ class Printer:
             return
         if result.parameters:
             self._line(", ".join(f"{name} {value}" for name, value in result.parameters.items()))
-        header = ["", "", "median", "p10", "p90", "unit", "rounds"]
+        header = ["", "", "median", "p10", "p90", "unit", "of possible", "rounds"]
         self._table(header, [_row(figure) for figure in result.figures])
         for target in result.targets:
             self._line(_target_line(target))
         for note in result.notes:
             self._line(f"  {note}")
+        for failure in result.failures:
+            self._line(f"FAILED: {failure}")
 
     def _table(self, header: list[str], rows: list[list[str]]) -> None:
         if not sys.stdout.isatty():
@@ -129,6 +133,7 @@ def _row(figure: Figure) -> list[str]:
         figure.quantity,
         *(_number(number) for number in numbers),
         figure.unit,
+        "" if figure.share is None else f"{figure.share:.3g} %",
         str(len(figure.values)),
     ]
 

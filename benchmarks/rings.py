@@ -11,7 +11,9 @@ from ringbus.ring import Ring, unlink
 from ringbus.settings import Policy
 
 RECORD_BYTES = 256
-PERIOD = 4096
+SIZES = (64, 256, 1024, 16384)
+PERIOD = 4096  # the most payloads of one table
+TABLE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -27,6 +29,17 @@ def fresh_ring(*, size: int | None = None, policy: Policy = "drop") -> Iterator[
             unlink(name)
 
 
-def records() -> list[bytes]:
-    """`PERIOD` payloads of `RECORD_BYTES`, each different from every other in many bytes."""
-    return [f"{number:08d}".encode() * (RECORD_BYTES // 8) for number in range(PERIOD)]
+def period(size: int = RECORD_BYTES) -> int:
+    """How many payloads a table of this size has: a table is a mebibyte, or less."""
+    return min(PERIOD, TABLE_BYTES // size)
+
+
+def records(size: int = RECORD_BYTES, emitter: int = 0) -> list[bytes]:
+    """`period()` payloads, each different from every other in many bytes.
+
+    The first byte of each is the number of the emitter, so a reader knows whose it is.
+    """
+    return [
+        bytes([emitter]) + (f"{number:08d}".encode() * (size // 8))[1:]
+        for number in range(period(size))
+    ]
