@@ -222,3 +222,8 @@ def run_all(functions: Iterable[Callable[[Child], Any]], deadline: float = 60) -
     finally:
         for child in children:
             child.__exit__(None, None, None)
+
+
+def block_size(ring: Ring) -> int:
+    """In bytes."""
+    return ring.size // ring.stats().blocks

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import itertools
 import os
 import signal
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
-from turns import DEADLINE_SECONDS, Agent, is_alive, python, shell, started, wait_until
+from turns import Agent, is_alive, lines_of, python, shell
 
 from ringbus.bus import Bus
 from ringbus.errors import RingNotFound, RingUnlinked
-from ringbus.events import Event, Note, Stream, TurnEnd, TurnStart
-from ringbus.harness import pipe_turn, run_turn
+from ringbus.events import Note, Stream, TurnEnd, TurnStart
+from ringbus.harness import run_turn
 from ringbus.history import lines_folder
 from ringbus.removal import remove_agent
 from ringbus.ring import Ring
@@ -30,38 +25,6 @@ from ringbus.ring import Ring
 def bus(agent: Agent) -> Iterator[Bus]:
     with agent.bus() as bus, agent.persisted():
         yield bus
-
-
-def lines_of(events: list[Event], source: str = "stdout") -> list[bytes]:
-    """What a stream printed, put together again from the events."""
-    lines = []
-    for event in events:
-        if isinstance(event, Stream) and source == "stdout":
-            lines.append(event.data)
-        elif isinstance(event, Note) and event.source == source:
-            encoded = event.text.encode()
-            lines.append(base64.b64decode(encoded) if event.encoding else encoded)
-    return lines
-
-
-def piped(bus: Bus, data: bytes, tee: Path | None = None) -> int:
-    """The status of a turn whose input is `data`."""
-    ours, theirs = os.pipe()
-    feeder = threading.Thread(target=write_all, args=(theirs, data))
-    feeder.start()
-    with os.fdopen(ours, "rb") as source:
-        if tee is None:
-            status = pipe_turn(bus, source)
-        else:
-            with tee.open("wb") as copy:
-                status = pipe_turn(bus, source, tee=copy)
-    feeder.join()
-    return status
-
-
-def write_all(handle: int, data: bytes) -> None:
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
 
 
 # --- what a turn consists of --------------------------------------------------------------
@@ -368,152 +331,3 @@ def test_full_ring_under_policy_fail_does_not_stop_the_program(
     said = capfd.readouterr().err
     assert said.count("goes on without being recorded") == 1
     assert "records of this turn were not published" in said
-
-
-# --- signals ------------------------------------------------------------------------------
-
-# Programs say that they are ready, then sleep a little at a time: sh handles a signal in between.
-NAP = "echo > ready; while :; do sleep 0.05; done"
-# With a trap nothing may be started once it is ready: dash loses a signal that comes while it does.
-WAIT = "sleep 60 > /dev/null 2>&1 & echo > ready; while :; do wait; done"
-
-
-def interrupted(agent: Agent, code: str, *signals: signal.Signals) -> int:
-    """The status of `ringbus run` on a shell program that gets signals once it is ready."""
-    agent.state.mkdir(exist_ok=True)
-    ready = agent.state / "ready"
-    with started("run", *agent.place, "--", *shell(code), cwd=agent.state) as process:
-        for number in signals:
-            wait_until(ready.exists, "the program's word that it is ready")
-            ready.unlink()
-            process.send_signal(number)
-        return process.wait(DEADLINE_SECONDS)
-
-
-def test_interrupt_reaches_the_program_once(agent: Agent) -> None:
-    """SIGINT to us is one SIGINT to it, and it may end as it likes."""
-    code = f"trap 'echo caught; kill $!; exit 5' INT; {WAIT}"
-    assert interrupted(agent, code, signal.SIGINT) == 5
-    assert lines_of(agent.events()) == [b"caught"]
-    assert agent.events()[-1] == TurnEnd(ok=False, note="exit status 5")
-
-
-def test_second_interrupt_kills_the_program(agent: Agent) -> None:
-    """A program that does not mind the first one is killed by the second."""
-    code = f"trap 'echo caught; echo > ready' INT; {WAIT}"
-    assert interrupted(agent, code, signal.SIGINT, signal.SIGINT) == 137
-    assert lines_of(agent.events()) == [b"caught"]
-    assert agent.events()[-1] == TurnEnd(ok=False, note="killed by SIGKILL")
-
-
-def test_interrupt_reaches_the_whole_group(agent: Agent) -> None:
-    """Children of the program get it too, as they would from a terminal."""
-    code = "sh -c 'echo > ready; exec sleep 60' & wait; wait"
-    assert interrupted(agent, code, signal.SIGINT) == 130
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_terminate_is_passed_on(agent: Agent, number: signal.Signals) -> None:
-    """SIGTERM to us, or the end of our terminal, is SIGTERM to it, and the turn has its end."""
-    assert interrupted(agent, NAP, number) == 143
-    assert agent.events()[-1] == TurnEnd(ok=False, note="killed by SIGTERM")
-
-
-@pytest.mark.slow
-def test_program_that_ignores_terminate_is_killed(agent: Agent) -> None:
-    """It has five seconds."""
-    assert interrupted(agent, f"trap '' TERM; {NAP}", signal.SIGTERM) == 137
-
-
-def test_turn_in_another_thread_leaves_signals_alone(agent: Agent, bus: Bus) -> None:
-    """Only the main thread may handle signals; a turn elsewhere works without."""
-    handler = signal.getsignal(signal.SIGINT)
-    statuses: list[int] = []
-    thread = threading.Thread(target=lambda: statuses.append(run_turn(bus, shell("exit 4"))))
-    thread.start()
-    thread.join()
-    assert statuses == [4]
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_handlers_are_put_back(bus: Bus) -> None:
-    """After a turn signals do what they did before."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTOU)
-    before = [signal.getsignal(number) for number in numbers]
-    run_turn(bus, ["true"])
-    assert [signal.getsignal(number) for number in numbers] == before
-
-
-# --- pipe ---------------------------------------------------------------------------------
-
-
-def test_piped_turn_is_ok_at_the_end_of_its_input(agent: Agent, bus: Bus) -> None:
-    """The lines of the input, between a start and an end."""
-    assert piped(bus, b'{"a":1}\nlast') == 0
-    events = agent.events()
-    assert lines_of(events) == [b'{"a":1}', b"last"]
-    assert (events[0], events[-1]) == (TurnStart("operator", ""), TurnEnd(ok=True))
-
-
-def test_file_may_be_piped(agent: Agent, bus: Bus, tmp_path: Path) -> None:
-    """The input need not be a pipe."""
-    recording = tmp_path / "recording"
-    recording.write_bytes(b"1\n2\n")
-    with recording.open("rb") as source:
-        assert pipe_turn(bus, source) == 0
-    assert lines_of(agent.events()) == [b"1", b"2"]
-
-
-def test_tee_copies_every_byte(agent: Agent, bus: Bus, tmp_path: Path) -> None:
-    """The copy is the input, whatever its lines are."""
-    data = b"\xff\x00\r\n" + b"x" * 300_000 + b"\nend"
-    assert piped(bus, data, tmp_path / "copy") == 0
-    assert (tmp_path / "copy").read_bytes() == data
-
-
-def test_tee_whose_reader_has_gone_does_not_end_the_turn(agent: Agent, bus: Bus) -> None:
-    """What is recorded does not depend on who looks at the copy."""
-    ours, theirs = os.pipe()
-    os.close(ours)
-    with os.fdopen(theirs, "wb", buffering=0) as copy, io.FileIO(filled(b"1\n2\n"), "rb") as source:
-        assert pipe_turn(bus, source, tee=copy) == 0
-    assert lines_of(agent.events()) == [b"1", b"2"]
-
-
-def filled(data: bytes) -> int:
-    """The reading end of a pipe that holds `data` and no more."""
-    ours, theirs = os.pipe()
-    write_all(theirs, data)
-    return ours
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_ends_a_piped_turn(agent: Agent, number: signal.Signals, status: int) -> None:
-    """The turn is not ok, and keeps what had come."""
-    with started("pipe", *agent.place, stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"here\nunfinished")
-        process.stdin.flush()
-        wait_until(lambda: b"here" in lines_of(agent.events()), "the first line")
-        process.send_signal(number)
-        assert process.wait(DEADLINE_SECONDS) == status
-    assert lines_of(agent.events()) == [b"here", b"unfinished"]
-    assert agent.events()[-1] == TurnEnd(ok=False, note=f"ended by {number.name}")
-
-
-def test_stuck_copy_does_not_keep_a_signal_from_ending_the_turn(agent: Agent) -> None:
-    """Nobody reads the copy, and SIGTERM works."""
-    with started("pipe", *agent.place, "--tee", stdin=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdin is not None
-        feeder = threading.Thread(target=feed_until_closed, args=(process.stdin,))
-        feeder.start()
-        wait_until(lambda: len(agent.events()) > 1, "the first lines")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE_SECONDS) == 143
-        feeder.join()
-
-
-def feed_until_closed(pipe: IO[bytes]) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        while True:
-            pipe.write(b"line\n" * 1000)

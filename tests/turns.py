@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 from ringbus import settings
 from ringbus.bus import Bus
 from ringbus.errors import RingNotFound
-from ringbus.events import Envelope, Event
+from ringbus.events import Envelope, Event, Note, Stream
 from ringbus.follow import Follow
 from ringbus.persister import Persister
 from ringbus.removal import remove_agent
@@ -133,3 +134,15 @@ def is_alive(pid: int) -> bool:
 def without_variables(*names: str) -> dict[str, str]:
     """The environment without these."""
     return {name: value for name, value in os.environ.items() if name not in names}
+
+
+def lines_of(events: list[Event], source: str = "stdout") -> list[bytes]:
+    """What a stream printed, put together again from the events."""
+    lines = []
+    for event in events:
+        if isinstance(event, Stream) and source == "stdout":
+            lines.append(event.data)
+        elif isinstance(event, Note) and event.source == source:
+            encoded = event.text.encode()
+            lines.append(base64.b64decode(encoded) if event.encoding else encoded)
+    return lines

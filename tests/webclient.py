@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator
 
@@ -72,3 +73,17 @@ def listen(client: FlaskClient, path: str, **headers: str) -> TestResponse:
 def texts(found: list[Frame]) -> list[str]:
     """What the notes in these frames say."""
     return [json.loads(frame["data"])["text"] for frame in found]
+
+
+def messages(response: http.client.HTTPResponse) -> Iterator[tuple[str, bytes]]:
+    """Id and data of each plain message; none of these tests expects a gap or a reset."""
+    fields: dict[bytes, bytes] = {}
+    while line := response.readline():
+        name, _, value = line.removesuffix(b"\n").partition(b": ")
+        if name:
+            fields[name] = value
+        elif b"data" in fields:
+            if fields.get(b"event") != b"cursor":
+                assert b"event" not in fields, fields
+                yield fields[b"id"].decode(), fields[b"data"]
+            fields = {}
