@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -80,7 +82,7 @@ class Follow(Closing):
         self._ring: Ring | None = None
         self._subscriber: Subscriber | None = None
         self._pause = POLL  # grows while nothing can wake us and nothing comes
-        self._is_ending = False  # the ring was removed, as the last sleep found
+        self._ends_at: float | None = None  # it was removed: until when emitters may not know yet
         self._finished: str | None = None  # epoch of a removed ring that was read to its end
         self._leaving: tuple[str, float] | None = None  # an epoch, until when more of it may come
         self._next: Position | None = None  # None: the beginning
@@ -119,15 +121,12 @@ class Follow(Closing):
         try:
             if self._closed:
                 raise RingClosed(f"this follow of {self.agent!r} is closed")
-            return self._step()
+            return self._step() or self._without_removed_ring()
         finally:
             self._is_stepping = False
             if self._closed:
-                self._drop_all()
-
-    def _drop_all(self) -> None:
-        self._drop_ring()
-        self._drop_history()
+                self._drop_ring()
+                self._drop_history()
 
     @property
     def lag(self) -> int:
@@ -150,7 +149,8 @@ class Follow(Closing):
             subscriber.close()  # wakes a reader that is asleep in it
         with self._lock:
             if not self._is_stepping:  # else a signal handler interrupts a step, which does it
-                self._drop_all()
+                self._drop_ring()
+                self._drop_history()
 
     # Where to start
 
@@ -203,7 +203,7 @@ class Follow(Closing):
             items: list[Item] = [
                 envelope_of(epoch, record)
                 for record in records
-                if not record.transient or self._is_recent(record.seq)
+                if not record.transient or self._is_recent(epoch, record.seq)
             ]
             if items:
                 return items
@@ -225,24 +225,25 @@ class Follow(Closing):
             if self._subscriber is None:
                 raise
             records = []  # all of it was read
+            self._ends_at = self._ends_at or time.monotonic() + POLL
         if records:
-            self._is_ending = False
-        elif self._is_ending:
+            self._ends_at = None
+        elif self._ends_at is not None and time.monotonic() >= self._ends_at:
             self._finished = ring.epoch
             self._drop_ring()
         return records
 
-    def _is_recent(self, seq: int) -> bool:
-        if self._transients_from is None or self._ring is None:
-            return True
-        return self._ring.epoch != self._transients_from[0] or seq >= self._transients_from[1]
+    def _is_recent(self, epoch: str, seq: int) -> bool:
+        begin = self._transients_from
+        return begin is None or epoch != begin[0] or seq >= begin[1]
 
     def _from_history(self) -> list[Item]:
         if self._subscriber is not None:
             return []  # at the tail of the ring
         floor = self._ring.floor if self._ring is not None else 0
         if self._history is None and self._is_below(floor):
-            self._open_history()  # though it is not time yet: no gap before it was asked
+            # Though it is not time yet: no gap before it was asked.
+            self._history = open_history(self._database, self.agent, self._warn)
         if self._history is None:
             return self._enter_ring(floor)
         try:
@@ -324,34 +325,33 @@ class Follow(Closing):
 
     def _open(self) -> None:
         if self._ring is None:
-            try:
+            with suppress(RingNotFound, RingUnlinked):
                 self._ring = Ring.open(self.agent)
-            except (RingNotFound, RingUnlinked):
-                self._ring = None
         if self._history is None and time.monotonic() >= self._reopen_at:
-            self._open_history()
+            self._history = open_history(self._database, self.agent, self._warn)
 
-    def _open_history(self) -> None:
-        self._history = open_history(self._database, self.agent, self._warn)
+    def rest(self) -> float:
+        """For how many seconds only its ring can have something new; longer from call to call."""
+        if self._ends_at is not None:
+            return POLL
+        if self._subscriber is not None:
+            return math.inf
+        self._pause = min(2 * self._pause, REOPEN if self._ring is None else SLICE)
+        return self._pause
 
     def _sleep(self, seconds: float) -> None:
         subscriber = self._subscriber
-        if subscriber is not None:
-            try:
+        if subscriber is None or self._ends_at is not None:
+            time.sleep(min(seconds, self.rest()))
+        else:
+            with suppress(RingClosed, RingUnlinked):  # the next step says so
                 subscriber.wait(seconds)
-            except RingClosed:
-                return  # by close()
-            except RingUnlinked:
-                # Emitters that had not seen it may publish yet: one more look, and it is over.
-                self._is_ending = True
-                time.sleep(POLL)
-            return
-        time.sleep(min(seconds, self._pause))
-        self._pause = min(2 * self._pause, SLICE)
-        with self._lock:
-            ring = self._ring
-            if ring is not None and not self._closed and not ring.is_linked():
-                self._drop_ring()
+
+    def _without_removed_ring(self) -> list[Item]:
+        """Nothing came: a ring that was not begun and has no name any more brings nothing."""
+        if self._ring is not None and self._subscriber is None and not self._ring.is_linked():
+            self._drop_ring()
+        return []
 
     def _drop_subscriber(self) -> None:
         if self._subscriber is not None:
@@ -361,7 +361,7 @@ class Follow(Closing):
     def _drop_ring(self) -> None:
         """Another may come under the name."""
         self._drop_subscriber()
-        self._is_ending = False
+        self._ends_at = None
         if self._ring is not None:
             self._ring.close()
             self._ring = None

@@ -63,6 +63,20 @@ def test_follower_does_not_go_back_to_a_ring_that_others_followed(agent: Agent) 
     assert gaps(found) == []
 
 
+def test_a_follower_that_only_looks_goes_over_to_the_next_ring(agent: Agent) -> None:
+    """It never sleeps in the one that was removed, and need not."""
+    with agent.bus(size=SMALL) as first:
+        emit_notes(first, 3)
+        with Follow(agent.name, database=agent.database) as follow:
+            found = follow.read(timeout=0)
+            remove(agent)
+            with agent.bus(size=SMALL) as second:
+                emit_notes(second, 2, first=3)
+                wait_until(lambda: found.extend(follow.read(timeout=0)) or len(found) == 5, "all")
+    assert numbers(found) == [0, 1, 2, 3, 4]
+    assert gaps(found) == []
+
+
 def test_rings_after_one_that_nobody_stored_are_not_passed_over(agent: Agent) -> None:
     """Of which history has one, and the ring that is there the other."""
     store_and_end(agent, 10, first=0)
