@@ -62,7 +62,7 @@ def test_a_client_that_reads_nothing_is_dropped_and_resumes_exactly(
 ) -> None:
     """Its thread is free again; what it had not read it gets when it comes back."""
     path, count = f"/agents/{agent.name}/events", 100
-    impatient = "from ringbus.web import streams; streams.SEND_SECONDS = 1"
+    impatient = "from ringbus.web import clients; clients.SEND_SECONDS = 1"
     with serving(tmp_path, before=impatient) as server, agent.bus(size=32 << 20) as bus:
         bus.emit_many([Note(f"{number} ".ljust(100_000, "x")) for number in range(count)])
         with socket.create_connection(("127.0.0.1", server.port)) as client:

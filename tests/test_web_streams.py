@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,23 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from turns import Agent, wait_until
-from webclient import EPOCH, OTHER_EPOCH, frames, listen, notes, store, take, texts, web_state
+from webclient import (
+    EPOCH,
+    OTHER_EPOCH,
+    Frame,
+    frames,
+    listen,
+    notes,
+    store,
+    take,
+    texts,
+    web_state,
+)
 
 from ringbus import sse
 from ringbus.events import Gap, Note, Stream, TurnEnd, TurnStart, record_payload
 from ringbus.history import History
+from ringbus.removal import remove_agent
 from ringbus.web import create_app, sources, streams
 
 
@@ -136,7 +147,6 @@ def test_cursors_are_told_now_and_then(
 ) -> None:
     """Behind the last event that was wanted, and never twice for one place."""
     monkeypatch.setattr(sources, "CURSOR_SECONDS", 0.0)
-    monkeypatch.setattr(streams, "SLICE_SECONDS", 0.01)
     monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.0)
     with agent.bus() as bus:
         bus.emit_many([Note("a"), Stream(b"1"), Note("b"), Stream(b"2")])
@@ -211,7 +221,6 @@ def test_a_silent_stream_sends_heartbeats(
 ) -> None:
     """A comment line alone: no client takes that for an event."""
     monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.0)
-    monkeypatch.setattr(streams, "SLICE_SECONDS", 0.01)
     response = listen(client, "/agents/nobody/events")
     pieces = iter(response.response)
     next(pieces)
@@ -234,7 +243,6 @@ def test_no_two_clients_come_back_at_the_same_time(client: FlaskClient) -> None:
 def test_a_stream_ends_at_its_age(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself, so that a client comes back to whatever serves by then."""
     monkeypatch.setattr(streams, "LIFE_SECONDS", 0.05)
-    monkeypatch.setattr(streams, "SLICE_SECONDS", 0.01)
     response = listen(client, "/agents/nobody/events")
     assert b"".join(response.response).startswith(b":\n")
 
@@ -342,20 +350,31 @@ def test_the_overview_rests_when_nobody_looks(client: FlaskClient) -> None:
     wait_until(lambda: overview_threads() == 0, "the end of the overview's thread")
 
 
-def test_a_peer_that_vanished_is_given_up() -> None:
-    """Which says nothing: neither reads nor acknowledges. A writer waits no longer than that."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
-            is_gone = streams.watch_client({"gunicorn.socket": connection})
-            assert not is_gone()
-            limit = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            assert limit == 1_000 * streams.SEND_SECONDS
-        one, other = socket.socketpair()
-        with one, other:
-            is_gone = streams.watch_client({"gunicorn.socket": one})
-            assert not is_gone()
-            other.close()
-            assert is_gone()
+def test_the_dashboard_follows_an_agent_into_its_next_ring(
+    client: FlaskClient, agent: Agent
+) -> None:
+    """Its ring was removed, and another came under the name before the list was read again."""
+    response = listen(client, "/events")
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        found = frames(response)
+        state: dict[str, str] = {}
+        while state.get("state") != "working":
+            state = newest_state(next(found), agent)
+    remove_agent(agent.name, agent.state, purge=False)
+    with agent.bus() as bus:
+        bus.emit(TurnEnd(ok=False, note="in the next ring"))
+        while state.get("doing") != "in the next ring":
+            state = newest_state(next(found), agent) or state
+        assert state["position"] == f"{bus.epoch}-0"
+    response.close()
+
+
+def newest_state(frame: Frame, agent: Agent) -> dict[str, str]:
+    """What a frame of the dashboard says of the agent; {} if nothing."""
+    data = json.loads(frame["data"])
+    named = [one for one in data.get("agents", [data]) if one["agent"] == agent.name]
+    return named[0] if named and frame.get("event") != "gone" else {}
 
 
 def overview_threads() -> int:

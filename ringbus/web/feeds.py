@@ -7,7 +7,7 @@ All of that happens inside, because a server may drop a response that it never b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple, TypeAlias
 
@@ -21,10 +21,11 @@ from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.recent import open_history, recent
 from ringbus.ring import Ring
+from ringbus.web.clients import Client
 from ringbus.web.rings import open_ring
-from ringbus.web.sources import AgentSource, OverviewSource, SharedSource, Source
+from ringbus.web.sources import AgentSource, OverviewSource, SharedSource
 from ringbus.web.state import WebState
-from ringbus.web.streams import busy, busy_frame, opening
+from ringbus.web.streams import Source, busy, busy_frame, opening
 
 _log = logging.getLogger(__name__)
 
@@ -45,24 +46,24 @@ class Start(NamedTuple):
     kinds: frozenset[str] = frozenset()
 
 
-def agent_feed(web: WebState, agent: str, start: Start, is_gone: Callable[[], bool]) -> Feed:
+def agent_feed(web: WebState, agent: str, start: Start, client: Client) -> Feed:
     """One agent's events: history, then live, exact."""
     with web.streams.slot() as is_admitted:
         if not is_admitted:
             yield web.streams.full()
             return
         try:
-            with _follow(web, agent, start) as follow:
-                source = AgentSource(follow, start.kinds, on_gaps=web.streams.count_gaps)
+            with ExitStack() as opened:
+                source = _open_agent(web, opened, agent, start)
                 # Opened before the first byte: a client that got it misses nothing from then on.
                 yield opening() + (source.start() if start.live else b"")
-                yield from web.streams.pump(source.read, is_gone)
+                yield from web.streams.pump(source, client)
         except RingbusError as error:
             _log.warning("the stream of agent %s ended: %s", agent, error)
             yield busy(str(error))
 
 
-def dashboard_feed(web: WebState, is_gone: Callable[[], bool]) -> Feed:
+def dashboard_feed(web: WebState, client: Client) -> Feed:
     """The state of all agents, then each that changes."""
     with web.streams.slot() as is_admitted:
         if not is_admitted:
@@ -70,11 +71,11 @@ def dashboard_feed(web: WebState, is_gone: Callable[[], bool]) -> Feed:
             return
         yield opening()
         with web.overview.watch() as watch:
-            yield from web.streams.pump(OverviewSource(watch).read, is_gone)
+            yield from web.streams.pump(OverviewSource(watch), client)
 
 
 def shared_feed(
-    web: WebState, wanted: Mapping[str, tuple[str, Start] | None], is_gone: Callable[[], bool]
+    web: WebState, wanted: Mapping[str, tuple[str, Start] | None], client: Client
 ) -> Feed:
     """Several agents' events on one connection, by their tags; None is all agents at a glance."""
     with web.streams.slot() as is_admitted, ExitStack() as opened:
@@ -91,15 +92,21 @@ def shared_feed(
             except RingbusError as error:
                 _log.warning("a stream did not begin: %s", error)
                 yield busy_frame(str(error), sse.tagged(tag, None))
-        yield from web.streams.pump(SharedSource(sources).read, is_gone)
+        yield from web.streams.pump(SharedSource(sources), client)
 
 
 def _open(web: WebState, opened: ExitStack, tag: str, wanted: tuple[str, Start] | None) -> Source:
     if wanted is None:
         return OverviewSource(opened.enter_context(web.overview.watch()), tag)
-    agent, start = wanted
+    return _open_agent(web, opened, *wanted, tag=tag)
+
+
+def _open_agent(
+    web: WebState, opened: ExitStack, agent: str, start: Start, tag: str | None = None
+) -> AgentSource:
     follow = opened.enter_context(_follow(web, agent, start))
-    return AgentSource(follow, start.kinds, tag, on_gaps=web.streams.count_gaps)
+    bell = opened.enter_context(web.bells.of(agent))
+    return AgentSource(follow, start.kinds, tag, bell=bell, on_gaps=web.streams.count_gaps)
 
 
 def _follow(web: WebState, agent: str, start: Start) -> Follow:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 from msgspec import structs
 
@@ -20,6 +21,7 @@ from ringbus.agents import agents as list_agents
 from ringbus.errors import RingbusError
 from ringbus.web.digest import Summary
 from ringbus.web.followed import Followed
+from ringbus.web.waiting import Waker, wake
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ class Overview:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._changed = threading.Condition()
+        self._changed = threading.Lock()
+        self._armed: WeakSet[Waker] = WeakSet()
         self._watchers = 0
         self._generation = 0
         self._version = 0
@@ -52,11 +55,15 @@ class Overview:
             with self._changed:
                 self._watchers -= 1
 
-    def changes(self, seen: int | None, timeout: float) -> tuple[int, dict[str, Summary] | None]:
-        """The version now, and all summaries if it is another than `seen`; waits for that."""
+    def arm(self, waker: Waker) -> None:
+        """It is woken once, at the next change."""
         with self._changed:
-            # `seen` is None at first, which waits until every agent was read once.
-            self._changed.wait_for(lambda: self._version not in (0, seen), timeout)
+            self._armed.add(waker)
+
+    def changes(self, seen: int | None) -> tuple[int, dict[str, Summary] | None]:
+        """The version now, and all summaries if it is another than `seen`."""
+        with self._changed:
+            # 0 until every agent was read once.
             if self._version in (0, seen):
                 return self._version, None
             return self._version, dict(self._summaries)
@@ -90,7 +97,8 @@ class Overview:
             if self._version == 0 or summaries != self._summaries:
                 self._summaries = summaries
                 self._version += 1
-                self._changed.notify_all()
+                wake(self._armed)
+                self._armed.clear()
 
 
 class Watch:
@@ -101,9 +109,13 @@ class Watch:
         self._version: int | None = None
         self._told: dict[str, Summary] | None = None
 
-    def read(self, timeout: float) -> Changes | None:
-        """What is new; None if nothing is within `timeout` seconds."""
-        self._version, now = self._overview.changes(self._version, timeout)
+    def arm(self, waker: Waker) -> None:
+        """It is woken once, when there is something new."""
+        self._overview.arm(waker)
+
+    def read(self) -> Changes | None:
+        """What is new; None if nothing is."""
+        self._version, now = self._overview.changes(self._version)
         if now is None:
             return None
         told, self._told = self._told, now

@@ -23,8 +23,8 @@ from ringbus.agents import agents as list_agents
 from ringbus.choice import Choice
 from ringbus.events import KINDS, Position, parse_position
 from ringbus.web import feeds, health, metrics
+from ringbus.web.clients import Client
 from ringbus.web.state import web_state
-from ringbus.web.streams import watch_client
 
 DEFAULT_LAST = 2_000
 MAX_PAGE = 5_000
@@ -110,11 +110,11 @@ def agent_events(agent: str) -> ResponseReturnValue:
         live=after is None and request.args.get("live") == "1",
         kinds=kinds(),
     )
-    return stream(feeds.agent_feed(web_state(), agent, start, watch_client(request.environ)))
+    return stream(feeds.agent_feed(web_state(), agent, start, Client(request.environ)))
 
 
 def dashboard_events() -> ResponseReturnValue:
-    return stream(feeds.dashboard_feed(web_state(), watch_client(request.environ)))
+    return stream(feeds.dashboard_feed(web_state(), Client(request.environ)))
 
 
 def shared_events() -> ResponseReturnValue:
@@ -128,7 +128,7 @@ def shared_events() -> ResponseReturnValue:
         message = f"Ask anew, for 1 to {MAX_SHARED} streams: this one has no position of its own."
         return refuse(400, message)
     wanted = dict(map(shared_start, asked))
-    return stream(feeds.shared_feed(web_state(), wanted, watch_client(request.environ)))
+    return stream(feeds.shared_feed(web_state(), wanted, Client(request.environ)))
 
 
 def agent_history(agent: str) -> ResponseReturnValue:

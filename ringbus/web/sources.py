@@ -1,6 +1,6 @@
 """What a stream reads for its client, as frames: one agent, all agents at a glance, or several.
 
-A source is read with a time limit and gives the pieces to write; `sse` says what frames look like.
+A source gives the pieces to write; `sse` says what frames look like.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
 
 import msgspec
 
@@ -18,20 +17,13 @@ from ringbus.errors import RingbusError
 from ringbus.events import Envelope, Gap, Position, Reset
 from ringbus.follow import Follow
 from ringbus.web.overview import Changes, Watch
-from ringbus.web.streams import busy_frame
+from ringbus.web.streams import Source, busy_frame
+from ringbus.web.waiting import Bell, Waker
 
 _log = logging.getLogger(__name__)
 
 CURSOR_SECONDS = 1.0
 _PIECE_BYTES = 256 << 10
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
-
-
-class Source(Protocol):
-    """Something that a stream sends."""
-
-    def read(self, timeout: float) -> list[bytes]:
-        """What is new, each piece one write; [] if nothing is within `timeout` seconds."""
 
 
 class AgentSource:
@@ -47,8 +39,10 @@ class AgentSource:
         kinds: frozenset[str],
         tag: str | None = None,
         *,
+        bell: Bell,
         on_gaps: Callable[[int], None],
     ) -> None:
+        self._bell = bell
         self._on_gaps = on_gaps
         self._follow = follow
         self._kinds = kinds
@@ -56,8 +50,8 @@ class AgentSource:
         self._told: Position | None = None
         self._told_at = -math.inf
 
-    def read(self, timeout: float) -> list[bytes]:
-        items = self._follow.read(timeout)
+    def read(self) -> list[bytes]:
+        items = self._follow.read(0)
         if gaps := sum(isinstance(item, Gap) for item in items):
             self._on_gaps(gaps)
         wanted = [item for item in items if self._is_wanted(item)]
@@ -66,6 +60,13 @@ class AgentSource:
                 self._told, self._told_at = place, time.monotonic()
                 break
         return pieces([sse.frame(item, self._tag) for item in wanted] + self._cursor())
+
+    def arm(self, waker: Waker) -> float:
+        self._bell.arm(waker)
+        rest = self._follow.rest()
+        if self._follow.position in (None, self._told):
+            return rest
+        return min(rest, self._told_at + CURSOR_SECONDS - time.monotonic())
 
     def start(self) -> bytes:
         """Where it stands before anything was read."""
@@ -89,9 +90,13 @@ class OverviewSource:
         self._watch = watch
         self._tag = tag
 
-    def read(self, timeout: float) -> list[bytes]:
-        changes = self._watch.read(timeout)
+    def read(self) -> list[bytes]:
+        changes = self._watch.read()
         return [] if changes is None else pieces(self._frames(changes))
+
+    def arm(self, waker: Waker) -> float:
+        self._watch.arm(waker)
+        return math.inf
 
     def _frames(self, changes: Changes) -> Iterator[bytes]:
         id_ = sse.tagged(self._tag, None)
@@ -111,26 +116,19 @@ class SharedSource:
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = dict(sources)
 
-    def read(self, timeout: float) -> list[bytes]:
-        if len(self._sources) == 1:
-            return self._read_all(timeout)
-        deadline, pause = time.monotonic() + timeout, _SHORTEST_PAUSE
-        while not (found := self._read_all(0)) and time.monotonic() < deadline:
-            # Nothing wakes us for several rings at once.
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        return found
-
-    def _read_all(self, timeout: float) -> list[bytes]:
+    def read(self) -> list[bytes]:
         found: list[bytes] = []
         for tag, source in list(self._sources.items()):
             try:
-                found += source.read(timeout)
+                found += source.read()
             except RingbusError as error:
                 _log.warning("a stream ended: %s", error)
                 del self._sources[tag]
                 found.append(busy_frame(str(error), sse.tagged(tag, None)))
         return found
+
+    def arm(self, waker: Waker) -> float:
+        return min((source.arm(waker) for source in self._sources.values()), default=math.inf)
 
 
 def pieces(frames: Iterable[bytes]) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flask import current_app
@@ -14,16 +14,18 @@ from ringbus.follow import Follow
 from ringbus.web.guard import Guard
 from ringbus.web.overview import Overview
 from ringbus.web.streams import Streams
+from ringbus.web.waiting import Bells
 
 
 @dataclass(frozen=True, slots=True)
 class WebState:
-    """One application's folder, its door-keeper, its open streams and its view of all agents."""
+    """One application's folder, door-keeper, streams, what wakes them, and view of all agents."""
 
     state: Path
     guard: Guard
     streams: Streams
     overview: Overview
+    bells: Bells = field(default_factory=Bells)
 
     def database(self, agent: str) -> Path:
         """The agent's history file, which may not exist. Raises `ValueError` for a bad name."""

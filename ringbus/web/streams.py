@@ -1,32 +1,30 @@
 """Event streams: how they are admitted, paced, kept alive and ended.
 
-A stream is a generator in a server thread. It waits for events in short slices, so that it sees
-within half a second that the server stops or that the browser has gone, and writes whatever came
-in one piece. A browser that reads nothing is cut off after a while; it resumes where it was.
+A stream is a generator in a server thread. It sleeps until there is something to send, its browser
+has gone or the server stops, and writes whatever came in one piece. A browser that reads nothing
+is cut off after a while; it resumes where it was.
 """
 
 from __future__ import annotations
 
 import random
-import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Protocol, Self
 from weakref import WeakSet
 
 import msgspec
 
 from ringbus import sse
+from ringbus.web.clients import Client
+from ringbus.web.waiting import Waker, wake
 
 DEFAULT_MAX_STREAMS = 1_200
 
-SLICE_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
 LIFE_SECONDS = 3_600.0
-SEND_SECONDS = 30
 
 RETRY_MS = 1_000
 BUSY_RETRY_MS = 15_000
@@ -36,6 +34,16 @@ _SMALL_WRITE_BYTES = 64 << 10
 # the more streams are busy, since waking a thread costs more than the events it wakes for.
 _SHORTEST_GATHER, _LONGEST_GATHER = 0.01, 0.25
 _WRITES_A_SECOND = 1_000
+
+
+class Source(Protocol):
+    """Something that a stream sends."""
+
+    def read(self) -> list[bytes]:
+        """What is new, each piece one write; never waits."""
+
+    def arm(self, waker: Waker) -> float:
+        """Has the waker woken once there may be more; when to look anyway, in seconds."""
 
 
 # For servers that serve one process and know nothing of the applications in it.
@@ -63,9 +71,10 @@ class Streams:
         self.refused = 0
         self.sent_bytes = 0
         self.gaps = 0
-        # Read by every stream between two waits. A plain attribute, since a signal handler sets
-        # it and may not wait for a lock.
+        # Read by every stream when it wakes. A plain attribute, since a signal handler sets it
+        # and may not wait for a lock.
         self.stopping = False
+        self._sleepers: set[Waker] = set()
         self._open = 0
         self._busy = 0
         self._lock = threading.Lock()
@@ -77,8 +86,9 @@ class Streams:
         return self._open
 
     def stop(self) -> None:
-        """Every stream ends within `SLICE_SECONDS`. Safe in a signal handler."""
+        """Every stream ends at once. Safe in a signal handler."""
         self.stopping = True
+        wake(self._sleepers)
 
     @contextmanager
     def slot(self) -> Iterator[bool]:
@@ -98,43 +108,55 @@ class Streams:
         """What is sent instead of a stream when all places are taken."""
         return busy(f"all {self.limit} event streams of this server are taken")
 
-    def pump(
-        self, read: Callable[[float], Sequence[bytes]], is_gone: Callable[[], bool]
-    ) -> Iterator[bytes]:
-        """The pieces that `read(timeout in seconds)` gives, until someone ends it.
+    def pump(self, source: Source, client: Client) -> Iterator[bytes]:
+        """What the source gives, until someone ends it.
 
-        Heartbeats come between them when nothing else does.
+        Heartbeats come between when nothing else does.
         """
-        with _Activity(self) as activity:
-            yield from self._pump(read, is_gone, activity)
+        waker = Waker()
+        with _Activity(self) as activity, client.watched(waker), self._stoppable(waker):
+            yield from self._pump(source, client, waker, activity)
+
+    @contextmanager
+    def _stoppable(self, waker: Waker) -> Iterator[None]:
+        self._sleepers.add(waker)
+        try:
+            yield
+        finally:
+            self._sleepers.discard(waker)
 
     def _pump(
-        self,
-        read: Callable[[float], Sequence[bytes]],
-        is_gone: Callable[[], bool],
-        activity: _Activity,
+        self, source: Source, client: Client, waker: Waker, activity: _Activity
     ) -> Iterator[bytes]:
         life = LIFE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  spreads reconnects, no secret
-        ends_at = time.monotonic() + life
-        written_at = time.monotonic()
-        while not self.stopping and not is_gone() and time.monotonic() < ends_at:
-            pieces = read(SLICE_SECONDS)
-            activity.set(bool(pieces))
-            if not pieces and time.monotonic() - written_at < HEARTBEAT_SECONDS:
-                continue
-            size = sum(map(len, pieces))
-            self._count(size)
-            yield from pieces or [sse.HEARTBEAT]
-            written_at = time.monotonic()
-            if size < _SMALL_WRITE_BYTES:
-                time.sleep(self._gather_seconds())
+        now = time.monotonic()
+        ends_at, beats_at = now + life, now + HEARTBEAT_SECONDS
+        rest: float | None = None  # how long to sleep; None: not armed
+        while not self.stopping and not client.is_gone() and now < ends_at:
+            pieces = source.read()
+            if pieces or now >= beats_at:
+                activity.set(bool(pieces))
+                yield from self._counted(pieces or [sse.HEARTBEAT])
+                beats_at, rest = time.monotonic() + HEARTBEAT_SECONDS, None
+            elif rest is None:
+                # Then once more: it may have come between the look and this.
+                rest = min(source.arm(waker), client.rest)
+            else:
+                activity.set(False)
+                waker.wait(min(rest, beats_at - now, ends_at - now))
+                rest = None
+            now = time.monotonic()
+
+    def _counted(self, pieces: list[bytes]) -> Iterator[bytes]:
+        size = sum(map(len, pieces))
+        with self._lock:
+            self.sent_bytes += size
+        yield from pieces
+        if size < _SMALL_WRITE_BYTES:
+            time.sleep(self._gather_seconds())
 
     def _gather_seconds(self) -> float:
         return min(max(_SHORTEST_GATHER, self._busy / _WRITES_A_SECOND), _LONGEST_GATHER)
-
-    def _count(self, size: int) -> None:
-        with self._lock:
-            self.sent_bytes += size
 
     def count_gaps(self, number: int) -> None:
         """So many gaps go out to a client."""
@@ -188,31 +210,3 @@ def opening() -> bytes:
 def spread(milliseconds: int) -> int:
     """About so long: who was cut off together does not come back together."""
     return int(milliseconds * random.uniform(0.5, 1.5))  # noqa: S311  no secret
-
-
-def watch_client(environ: dict[str, Any]) -> Callable[[], bool]:
-    """A function that says whether the client of this request has gone.
-
-    Knows how under gunicorn, waitress and Flask's own server; elsewhere the next failing write ends
-    the stream. Under the first and the last it makes a write to a client that reads nothing fail
-    after `SEND_SECONDS`, too, and ends a connection whose other end has vanished without a word so
-    long after a heartbeat.
-    """
-    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-    if isinstance(connection, socket.socket):
-        limit = struct.pack("ll", SEND_SECONDS, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        if connection.family in (socket.AF_INET, socket.AF_INET6):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_SECONDS * 1_000)
-        return lambda: _is_closed(connection)
-    waitress: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
-    return waitress or (lambda: False)
-
-
-def _is_closed(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
