@@ -7,6 +7,7 @@ restarts the worker if it dies and ends it when told to stop.
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -30,6 +31,7 @@ from ringbus.web.worker import SPARE_THREADS, Worker
 LAST_WORDS_SECONDS = 1
 KILL_SECONDS = 3
 KEPT_ALIVE = 256
+RARELY = (10_000, 10, 10)  # when garbage is looked for that refers to itself
 BACKLOG = 1_024
 
 
@@ -116,6 +118,14 @@ class _OwnWorker(Worker):
     def init_process(self) -> None:
         self.cfg.set("graceful_timeout", LAST_WORDS_SECONDS)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # A thousand streams are two hundred thousand objects that hardly any garbage refers to: to
+        # look through all of them halts everybody, for longer than a request may take.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*RARELY)
 
 
 def _listen(host: str, port: int) -> socket.socket:
