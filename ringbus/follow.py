@@ -157,7 +157,9 @@ class Follow(Closing):
     def _start(self, after: Position | None, live: bool) -> None:
         self._next = self._first(after, live)
         if self._next is not None:
-            self._passed = self._newest_epoch()
+            self._passed = None if is_there(self._database) else ""
+            if self._history is not None:
+                self._passed = self._history.newest_epoch() or ""
 
     def _first(self, after: Position | None, live: bool) -> Position | None:
         if after is not None:
@@ -168,12 +170,6 @@ class Follow(Closing):
             return end_of(self._history, self._ring)
         last = self._last
         return start_of(self._history, self._ring, last, self._choice) if last else None
-
-    def _newest_epoch(self) -> str | None:
-        """Of history; "" if it has none, None if it cannot be asked."""
-        if self._history is None:
-            return None if is_there(self._database) else ""
-        return self._history.newest_epoch() or ""
 
     # One step: from the ring, else from history
 
@@ -327,14 +323,17 @@ class Follow(Closing):
         if self._ring is None:
             with suppress(RingNotFound, RingUnlinked):
                 self._ring = Ring.open(self.agent)
-        if self._history is None and time.monotonic() >= self._reopen_at:
+        is_needed = self._history is None and self._subscriber is None
+        if is_needed and time.monotonic() >= self._reopen_at:
             self._history = open_history(self._database, self.agent, self._warn)
 
     def rest(self) -> float:
-        """For how many seconds only its ring can have something new; longer from call to call."""
+        """For how many seconds only its ring can bring news; gives back what is not needed then."""
         if self._ends_at is not None:
             return POLL
         if self._subscriber is not None:
+            with self._lock:
+                self._drop_history()
             return math.inf
         self._pause = min(2 * self._pause, REOPEN if self._ring is None else SLICE)
         return self._pause

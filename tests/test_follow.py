@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
+import os
 import threading
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 from reentry import raise_signal_at
@@ -219,6 +222,28 @@ def test_overtaken_follower_goes_through_history_and_comes_forward(agent: Agent)
         found += take(follow, 3)
     assert numbers(found) == list(range(count + 3))
     assert gaps(found) == []
+
+
+def test_a_follower_that_rests_holds_no_history_and_finds_it_again(agent: Agent) -> None:
+    """A thousand of them would each keep a database open that they do not read."""
+    with agent.bus(size=SMALL) as bus, persister_process(agent):
+        emit_notes(bus, 10)
+        wait_stored(bus)
+        with Follow(agent.name, database=agent.database) as follow:
+            found = take(follow, 10)
+            assert follow.read(timeout=0) == []
+            before = open_files().count(str(agent.database))
+            assert follow.rest() == math.inf
+            assert open_files().count(str(agent.database)) == before - 1
+            emit_notes(bus, 3_000, first=10)
+            wait_stored(bus)
+            found += take(follow, 3_000)
+    assert numbers(found) == list(range(3_010))
+
+
+def open_files() -> list[str]:
+    """What this process has open."""
+    return [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
 
 
 def test_follower_reads_along_with_busy_emitters(agent: Agent) -> None:

@@ -115,7 +115,7 @@ def watched(watch: Watch, agent: Agent) -> Summary:
     found: list[Summary] = []
 
     def is_told() -> bool:
-        changes = watch.read(timeout=0.1)
+        changes = watch.read()
         found.extend(one for one in changes.current if one.agent == agent.name) if changes else None
         return bool(found)
 
