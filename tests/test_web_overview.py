@@ -110,6 +110,28 @@ def test_what_was_stored_is_asked_of_the_file_once(
     assert len(asked) == 2
 
 
+def test_a_history_without_a_ring_is_read_once_for_each_look(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most agents are over: all of them may be on the page at no cost."""
+    rows = [(seq, 0, *encode(Note("x"))) for seq in range(3)]
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch(EPOCH)
+        history.append(EPOCH, rows, 3)
+    followed = Followed(agent.name, agent.state)
+    assert settled(followed)[0].position == f"{EPOCH}-2"
+    followed.read()
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.append(EPOCH, [(3, 0, *encode(Note("late")))], 4)
+    for _ in range(3):
+        followed.read()
+    assert followed.summary(0).position == f"{EPOCH}-2"
+    followed.look()
+    followed.read()
+    assert followed.summary(0).position == f"{EPOCH}-3"
+    followed.close()
+
+
 def watched(watch: Watch, agent: Agent) -> Summary:
     """What is told of the agent next."""
     found: list[Summary] = []

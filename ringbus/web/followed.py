@@ -38,6 +38,7 @@ class Followed:
         self._storing = Storing()
         self._stored: tuple[str, int] | None = None  # epoch and tail, when all was
         self._is_failing = False
+        self._has_ring = self._is_due = True
         self._is_paced = False
         self._end = self._ring_end()
         self._follow = self._open()
@@ -50,7 +51,13 @@ class Followed:
         return self._digest.summary(now_ns, self._storing)
 
     def read(self) -> None:
-        """Reads on, a bounded step: one busy agent must not keep the others from being read."""
+        """Reads on, a bounded step: one busy agent must not keep the others from being read.
+
+        Of an agent without a ring, whose history alone can be asked, once after each look.
+        """
+        if not self._has_ring and not self._is_due:
+            return
+        self._is_due = False
         try:
             if self._follow.lag > MOST_BEHIND:
                 self._skip()
@@ -73,6 +80,7 @@ class Followed:
     def look(self) -> None:
         """Asks the ring who emits, and how far what they emit is stored."""
         stats = ring_stats(self._agent)
+        self._has_ring, self._is_due = stats is not None, True
         if stats is None:
             self._storing = Storing(emitters=0)
             return

@@ -6,7 +6,7 @@ const STRETCHES = 30;
 const HEIGHT = 20;
 const BAR = 3;
 const STEP = 4;
-const LEAST_TOP = 64; // so many fill the height; a trickle must not look like a storm
+const LEAST_TOP = 400; // so many fill the height: a trickle must not look like a storm
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Spark {
@@ -20,10 +20,11 @@ export class Spark {
   }
 
   draw(counts) {
-    const top = Math.log2(1 + Math.max(LEAST_TOP, ...counts));
+    // The root: what is rare shows beside what is frequent.
+    const top = Math.sqrt(Math.max(LEAST_TOP, ...counts));
     const bars = counts.map((count, at) => {
       if (count === 0) return "";
-      const height = Math.max(2, Math.round((HEIGHT * Math.log2(1 + count)) / top));
+      const height = Math.max(2, Math.round((HEIGHT * Math.sqrt(count)) / top));
       return `M${at * STEP} ${HEIGHT}v-${height}h${BAR}v${height}z`;
     }).join("");
     if (bars === this.drawn) return;
