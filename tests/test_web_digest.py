@@ -228,6 +228,8 @@ def test_events_are_counted_in_stretches_of_two_seconds() -> None:
     digest.feed(Envelope(EPOCH, 201, 20 * SECOND, event=Note("")))
     summary = digest.summary(0, EMITTING)
     assert (summary.rate_to, summary.rate) == (10, (1,))
+    digest.feed(Envelope(EPOCH, 202, 200 * SECOND, event=Note("")))
+    assert digest.summary(0, EMITTING).rate == (1,)
 
 
 def test_events_of_the_past_count_unless_they_are_too_old() -> None:
@@ -270,6 +272,8 @@ def test_any_line_can_be_read(value: Any) -> None:
 
 
 def test_open_calls_are_bounded() -> None:
-    """A program may begin calls for ever and end none."""
-    summary = after(START, *(call(f"id-{number}", "ls") for number in range(600)))
-    assert summary.doing == "Bash $ ls"
+    """A program may begin calls for ever and end none: the newest are known."""
+    begun = [call(f"id-{number}", "ls") for number in range(600)]
+    assert after(START, *begun).doing == "Bash $ ls"
+    ended = [answer(f"id-{number}") for number in range(300, 600)]
+    assert after(START, *begun, *ended).doing == "thinking"

@@ -61,7 +61,7 @@ function lose(state, words) {
   show();
 }
 
-// --- drawing: at most once a frame, and once a second for what ticks ---------------------
+// --- drawing: at most once a frame, and once a second what ticks or another tab looked at ---
 
 let isDue = false;
 
@@ -109,6 +109,4 @@ setInterval(() => {
   if (asOf === null) board.settle();
   show();
 }, 1000);
-// Another tab of this browser looked at an agent.
-addEventListener("storage", due);
 addEventListener("pageshow", ({ persisted }) => persisted && open());
