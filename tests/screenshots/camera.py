@@ -14,7 +14,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-DESKTOP, PHONE = (1280, 960), (390, 844)
+DESKTOP, PHONE = (1280, 800), (390, 844)
 MOST_BYTES = 150_000
 
 

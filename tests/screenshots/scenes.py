@@ -7,6 +7,7 @@ that it would have had; what goes on is emitted into rings.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -266,8 +267,9 @@ def bustling(busses: dict[str, Bus]) -> Iterator[None]:
         moment = 0
         while not is_over.wait(0.25):
             moment += 1
-            for name, most in (("docs-index", 24), (GAPPED, 9), (DEMO, 3)):
-                for _ in range(1 + most * (3 + moment // 8 * 5 % 7) // 9):
+            for name, most in (("docs-index", 60), (GAPPED, 25), (DEMO, 7)):
+                wave = abs(math.sin(moment / 11 + most)) * abs(math.sin(moment / 37 + most))
+                for _ in range(round(most * wave)):
                     busses[name].emit(piece, transient=True)
 
     thread = threading.Thread(target=bustle)

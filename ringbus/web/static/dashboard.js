@@ -84,7 +84,7 @@ function say() {
   const since = asOf === null ? "" : `this is from ${clock(asOf)}`;
   const words = [connection.words, since, board.isHeld && "order held"].filter(Boolean).join(", ");
   element("connection").dataset.state = connection.state;
-  element("agents").classList.toggle("is-old", asOf !== null);
+  document.body.classList.toggle("is-old", asOf !== null);
   if (element("connection-word").textContent !== words) element("connection-word").textContent = words;
 }
 

@@ -4,6 +4,9 @@ const clockFormat = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 const minuteFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const weekdayFormat = new Intl.DateTimeFormat(undefined, { weekday: "short" });
+const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const WEEK_MS = 6 * 86_400_000; // no weekday twice
 const dayFormat = new Intl.DateTimeFormat(undefined, {
   weekday: "short", day: "numeric", month: "short", year: "numeric",
 });
@@ -47,10 +50,10 @@ export const ago = (ms) => (ms < 1500 ? "just now" : `${roughDuration(ms)} ago`)
 // When something may go on: in a moment by how long, else by the clock.
 export function soon(ms, at) {
   if (ms < 60_000) return `for ${Math.max(0, Math.round(ms / 1000))} s`;
-  return `until ${isToday(at) ? minutes(at) : `${day(at)}, ${minutes(at)}`}`;
+  if (isToday(at)) return `until ${minuteFormat.format(at)}`;
+  return `until ${ms < WEEK_MS ? `${weekdayFormat.format(at)} ${minuteFormat.format(at)}` : dateFormat.format(at)}`;
 }
 
-const minutes = (ms) => minuteFormat.format(ms);
 const pad = (number) => String(number).padStart(2, "0");
 
 export function count(number) {

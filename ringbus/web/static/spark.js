@@ -13,6 +13,8 @@ export class Spark {
   constructor() {
     this.element = document.createElementNS(SVG, "svg");
     this.element.setAttribute("viewBox", `0 0 ${STRETCHES * STEP - 1} ${HEIGHT}`);
+    // Where there is less room the oldest are cut off.
+    this.element.setAttribute("preserveAspectRatio", "xMaxYMax slice");
     this.element.setAttribute("class", "spark");
     this.element.setAttribute("aria-hidden", "true");
     this.path = this.element.appendChild(document.createElementNS(SVG, "path"));
