@@ -240,6 +240,9 @@ def test_events_of_the_past_count_unless_they_are_too_old() -> None:
         digest.pass_by(ts * SECOND)
     summary = digest.summary(0, EMITTING)
     assert (summary.rate_to, summary.rate) == (50, (1, 2))
+    assert summary.last_ns == 100 * SECOND
+    digest.pass_by(101 * SECOND)
+    assert digest.summary(0, EMITTING).last_ns == 101 * SECOND
 
 
 def test_partial_messages_tell_what_is_being_written() -> None:

@@ -78,6 +78,7 @@ class Digest:
         self.since_ns: int | None = None
         self.doing = ""
         self.last: Envelope | None = None
+        self._heard_ns: int | None = None
         self._took_ns: int | None = None
         self._asked = ""
         self._wait: Ask | Limit | None = None
@@ -91,7 +92,6 @@ class Digest:
 
     def summary(self, now_ns: int, storing: Storing) -> Summary:
         """What has been read so far, as it looks now."""
-        last_ns, position = (self.last.ts_ns, self.last.position) if self.last else (None, None)
         tokens_in, tokens_out = self._spending.tokens
         until_ns = self._wait.until_ns if isinstance(self._wait, Limit) else None
         rate_to, rate = self._pace.counts()
@@ -103,8 +103,8 @@ class Digest:
             asked=self._asked,
             doing=self._words(now_ns),
             until_ns=until_ns,
-            last_ns=last_ns,
-            position=position,
+            last_ns=self._heard_ns,
+            position=self.last.position if self.last else None,
             lag=storing.lag,
             stalled_ns=storing.stalled_ns,
             emitters=storing.emitters,
@@ -119,9 +119,9 @@ class Digest:
         )
 
     def _state(self, now_ns: int, storing: Storing) -> str:
-        if self.state != "working" or self.last is None:
+        if self.state != "working" or self._heard_ns is None:
             return self.state
-        silent_ns = now_ns - self.last.ts_ns
+        silent_ns = now_ns - self._heard_ns
         if storing.emitters == 0 and silent_ns > DESERTED_NS:
             return "stale"
         if isinstance(self._wait, Ask):
@@ -152,7 +152,7 @@ class Digest:
     def recall(self, envelope: Envelope) -> None:
         """Takes the start or end of a turn whose other events before the next one are not read."""
         self._take(envelope)
-        self.last = envelope
+        self.last, self._heard_ns = envelope, envelope.ts_ns
         self._spending = Spending(is_whole=False)
 
     def gap(self, gap: Gap) -> None:
@@ -162,8 +162,9 @@ class Digest:
         self._missed = (self._missed or 0) + (gap.missed or 0) if known else None
 
     def pass_by(self, at_ns: int) -> None:
-        """An event of the past that is not read counts for the rate alone."""
+        """An event of the past that is not read was heard, and counts for the rate: no more."""
         self._pace.recall(at_ns)
+        self._heard_ns = max(at_ns, self._heard_ns or 0)
 
     def leave_out(self, events: int, at_ns: int) -> None:
         """So many were not read: they count for the rate, and what the turn spent is unknown."""
@@ -176,6 +177,7 @@ class Digest:
         if self.last is not None and self.last.epoch != envelope.epoch:
             self._kept.clear()
         self.last = envelope
+        self._heard_ns = envelope.ts_ns
         self._pace.add(envelope.ts_ns)
         if not envelope.transient:
             self._kept.append(envelope.seq)
