@@ -12,6 +12,7 @@
 #include "fastcall.h"
 
 PyTypeObject *rb_fast_record_type;
+allocfunc rb_fast_record_alloc;
 
 int rb_fast_report(PyObject *callable, int status, const rb_stall *stall, size_t published,
                    uint64_t value) {
@@ -100,7 +101,7 @@ static PyStructSequence_Desc record_desc = {
     .name = "ringbus.Record",
     .doc = "One record read from a ring.",
     .fields = record_fields,
-    .n_in_sequence = 6,
+    .n_in_sequence = RB_RECORD_FIELDS,
 };
 
 static int add_types(PyObject *module) {
@@ -113,6 +114,9 @@ static int add_types(PyObject *module) {
                  PyObject_SetAttrString(module, "Record", (PyObject *)rb_fast_record_type) != 0;
     Py_XDECREF(emitter);
     Py_XDECREF(subscriber);
+    if (!failed) {
+        rb_fast_record_alloc = (allocfunc)PyType_GetSlot(rb_fast_record_type, Py_tp_alloc);
+    }
     return failed ? -1 : 0;
 }
 

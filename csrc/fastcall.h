@@ -23,6 +23,8 @@ typedef struct {
 extern PyType_Spec rb_fast_emitter_spec;
 extern PyType_Spec rb_fast_subscriber_spec;
 extern PyTypeObject *rb_fast_record_type;
+extern allocfunc rb_fast_record_alloc;
+enum { RB_RECORD_FIELDS = 6 };
 
 /* report(status, notice, gate, lag, published, value): raises (-1), or returns for a mere notice. */
 int rb_fast_report(PyObject *callable, int status, const rb_stall *stall, size_t published,

@@ -39,10 +39,20 @@ static int subscriber_copy(rb_subscriber *subscriber, const rb_record *record, v
     return status;
 }
 
+/* An empty record. PyStructSequence_New() would ask the type's dictionary each time how long it is.
+ * The collector need not look at it: what it holds refers to nothing. */
+static PyObject *new_record(void) {
+    PyObject *record = rb_fast_record_alloc(rb_fast_record_type, RB_RECORD_FIELDS);
+    if (record != NULL) {
+        PyObject_GC_UnTrack(record);
+    }
+    return record;
+}
+
 /* Steals `payload`. */
 static PyObject *make_record(const rb_record *record, PyObject *payload) {
-    PyObject *result = PyStructSequence_New(rb_fast_record_type);
-    PyObject *fields[] = {
+    PyObject *result = new_record();
+    PyObject *fields[RB_RECORD_FIELDS] = {
         PyLong_FromUnsignedLongLong(record->seq),
         PyLong_FromUnsignedLongLong(record->ts_ns),
         payload,
@@ -51,7 +61,7 @@ static PyObject *make_record(const rb_record *record, PyObject *payload) {
         PyLong_FromUnsignedLong(record->emitter),
     };
     int failed = result == NULL;
-    for (Py_ssize_t i = 0; i < (Py_ssize_t)(sizeof fields / sizeof fields[0]); i++) {
+    for (Py_ssize_t i = 0; i < RB_RECORD_FIELDS; i++) {
         failed |= fields[i] == NULL;
         if (result != NULL) {
             PyStructSequence_SetItem(result, i, fields[i]);
