@@ -295,3 +295,24 @@ def test_keys_go_up_and_down_the_rows(page: Page, server: Server, tmp_path: Path
         row_of(page, one).locator("a").focus()
         page.keyboard.press("Enter")
         has_text(page.locator("h1"), one.name)
+
+
+def test_whatever_agents_print_is_text_on_the_dashboard(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """No element comes of it, no text is turned round, and no line makes its row higher."""
+    hostile = "<img src=x onerror=alert(1)>\u202eevil\x1b[31m\x00 " + "long " * 10_000
+    with agent.bus() as bus:
+        bus.emit(GO)
+        page.goto(server.url)
+        row = row_of(page, agent)
+        has_text(row, "Working")
+        height = row.evaluate(HEIGHT)
+        bus.emit_many([TurnStart("x", hostile), calls(("a", "Bash", {"command": hostile}))])
+        has_text(row.locator(".doing"), "<img src=x onerror=alert(1)><202e>evil")
+        bus.emit(TurnEnd(ok=False, note=hostile))
+        has_text(row.locator(".doing"), "<img src=x")
+        assert "\u202e" not in row.inner_text()
+        assert row.locator("img").count() == 0
+        assert row.evaluate(HEIGHT) == height
+        assert len(row.inner_text()) < 1000
