@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringbus.events import Envelope, Event, Gap, Note, Stream, TurnEnd, TurnStart
@@ -272,6 +273,36 @@ def test_partial_messages_tell_what_is_being_written() -> None:
 def test_any_line_can_be_read(value: Any) -> None:
     """Programs print what they like."""
     assert after(START, line(value)).state == "working"
+
+
+HUGE = 10**18 - 1
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (START, TurnEnd(ok=False, note="long " * 100_000)),
+        (START, call("a", "\ud83d" * 10)),
+        (START, line({"type": "system", "subtype": "hook_started", "hook_name": "\ud83d" * 999})),
+        (START, limited("rejected", 9e10)),
+        (START, limited("rejected", HUGE)),
+        (START, retry(HUGE, error_status=429)),
+        (START, retry(1, error_status=10**400, error="\udc00")),
+        (START, Stream(b'{"type":"system","subtype":"api_retry","attempt":%b}' % (b"9" * 5000))),
+        (
+            START,
+            Stream(b'{"type":"error","message":"{\\"message\\":\\"\\\\ud83d\\"}"}'),
+            TurnEnd(ok=False),
+        ),
+        (START, *[line({"type": "result", "usage": {"input_tokens": HUGE}})] * 40),
+        (START, *[line({"type": "step_finish", "part": {"cost": 1e17}})] * 40),
+    ],
+)
+def test_whatever_is_told_can_be_sent_and_is_short(events: tuple[Event, ...]) -> None:
+    """One agent's line must not take the others off the page."""
+    summary = after(*events)
+    assert len(msgspec.json.encode(summary)) < 1500
+    assert (summary.until_ns or 0) < 4 * 10**18  # what a browser has a date for
 
 
 def test_open_calls_are_bounded() -> None:

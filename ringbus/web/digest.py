@@ -101,7 +101,7 @@ class Digest:
             since_ns=self.since_ns,
             took_ns=self._took_ns,
             asked=self._asked,
-            doing=self._words(now_ns),
+            doing=first_line(self._words(now_ns)),
             until_ns=until_ns,
             last_ns=self._heard_ns,
             position=self.last.position if self.last else None,
@@ -210,7 +210,7 @@ class Digest:
             self._took_ns = ts_ns - self.since_ns
         self.state = "done" if event.ok else "failed"
         self.since_ns = ts_ns
-        why = [words for words in (event.note, self._trouble) if words]
+        why = [first_line(words) for words in (event.note, self._trouble) if words]
         self.doing = "" if event.ok else ": ".join(why) or "the turn failed"
         self._open.clear()
 

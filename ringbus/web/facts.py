@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+LAST_NS = 4 * 10**18  # in the year 2096: what is later is no time
 LONGEST = 160  # characters of words
 _FIRST_OF_MILLISECONDS = 1e11  # larger numbers are no seconds
 
@@ -97,12 +98,13 @@ def describe_call(name: str, given: Any) -> str:
         name = f"{server[1]} {server[2]}"
     told = next((fields[key] for key in _TELLING if isinstance(fields.get(key), str)), "")
     sign = "$ " if name == "Bash" and told.strip() else ""
-    return f"{name} {sign}{first_line(told)}".strip()[:LONGEST]
+    return first_line(f"{name[:LONGEST]} {sign}{first_line(told)}")
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, shortened."""
-    return text[:8000].strip().partition("\n")[0].strip()[:LONGEST]
+    """The first line that says something, shortened; half of a surrogate pair says nothing."""
+    line = text[:8000].strip().partition("\n")[0].strip()[:LONGEST]
+    return line.encode(errors="replace").decode()
 
 
 # --- fields of any shape ----------------------------------------------------------------------
@@ -110,10 +112,9 @@ def first_line(text: str) -> str:
 
 def moment_ns(value: Any) -> int | None:
     """A time given in seconds or milliseconds since 1970."""
-    number = as_number(value)
-    if number is None or not 0 < number < 1e15:
-        return None
-    return int(number * (1e6 if number > _FIRST_OF_MILLISECONDS else 1e9))
+    number = as_number(value) or 0
+    nanoseconds = int(number * (1e6 if number > _FIRST_OF_MILLISECONDS else 1e9))
+    return nanoseconds if 0 < nanoseconds < LAST_NS else None
 
 
 def as_object(value: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ringbus.web import other_lines
 from ringbus.web.facts import (
+    LAST_NS,
     Ask,
     Call,
     Cost,
@@ -94,13 +95,19 @@ def _system(line: dict[str, Any], ts_ns: int) -> Iterator[Fact]:
 
 def _retry(line: dict[str, Any], ts_ns: int) -> Iterator[Fact]:
     until_ns = ts_ns + int((as_number(line.get("retry_delay_ms")) or 0) * 1e6)
-    cause = " ".join(str(line[key]) for key in ("error_status", "error") if line.get(key))
-    words = f"retry {line.get('attempt', '?')}/{line.get('max_retries', '?')}"
+    cause = " ".join(filter(None, (_told(line, "error_status"), _told(line, "error"))))
+    words = f"retry {_told(line, 'attempt') or '?'}/{_told(line, 'max_retries') or '?'}"
     words = first_line(f"{words} ({cause})" if cause else words)
     if line.get("error_status") == 429 or line.get("error") == "rate_limit":
-        yield Limit(until_ns, words)
+        yield Limit(until_ns if until_ns < LAST_NS else None, words)
     else:
         yield Doing(f"waiting to {words}")
+
+
+def _told(line: dict[str, Any], name: str) -> str:
+    """A field that is a text or a number, as text."""
+    number = as_count(line.get(name))
+    return as_text(line.get(name)) if number is None else str(number)
 
 
 def _rate_limit(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:

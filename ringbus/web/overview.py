@@ -187,8 +187,11 @@ class _Agents:
                 self._followed[name] = Followed(name, self._state)
             except (RingbusError, OSError) as error:
                 _log.warning("cannot follow agent %s: %s", name, error)
-        for followed in self._followed.values():
-            followed.look()
+        for name, followed in self._followed.items():
+            try:
+                followed.look()
+            except (RingbusError, OSError) as error:
+                _log.warning("cannot look at agent %s: %s", name, error)
 
 
 def _essence(summary: Summary) -> tuple[object, ...]:

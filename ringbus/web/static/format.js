@@ -49,6 +49,7 @@ export const ago = (ms) => (ms < 1500 ? "just now" : `${roughDuration(ms)} ago`)
 
 // When something may go on: in a moment by how long, else by the clock.
 export function soon(ms, at) {
+  if (!(Math.abs(at) < 8.64e15)) return ""; // no date
   if (ms < 60_000) return `for ${Math.max(0, Math.round(ms / 1000))} s`;
   if (isToday(at)) return `until ${minuteFormat.format(at)}`;
   return `until ${ms < WEEK_MS ? `${weekdayFormat.format(at)} ${minuteFormat.format(at)}` : dateFormat.format(at)}`;
