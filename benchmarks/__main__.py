@@ -15,12 +15,15 @@ from benchmarks.peers import PEERS
 # In this order; a new scenario is a module with a SCENARIO, and its name here.
 NAMES = (
     "emit_alone",
+    "emit_against_peers",
     "emit_beside_busy_thread",
     "emit_beside_persister",
     "emit_that_is_stored",
     "one_to_one_throughput",
     "one_to_three_throughput",
     "four_to_one_throughput",
+    "fixed_rate_latency",
+    "idle_reader",
     "persister_throughput",
     "persister_latency",
     "sweep_pause",

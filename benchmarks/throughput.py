@@ -36,10 +36,10 @@ class Lenient:
     """Runs of the others: one that fails is left out from then on, and told."""
 
     def __init__(self) -> None:
-        self.failures: dict[Key, str] = {}
+        self.failures: dict[tuple[str, Shape], str] = {}
 
     def run(self, peer: Peer, shape: Shape, count: int) -> Delivered | None:
-        key = (peer.name, shape.size)
+        key = (peer.name, shape)
         if key in self.failures:
             return None
         try:
@@ -51,7 +51,10 @@ class Lenient:
             return None
 
     def told(self) -> list[str]:
-        return [f"{name}, {size} bytes: {why}" for (name, size), why in self.failures.items()]
+        return [
+            f"{name}, {shape.emitters} to {shape.readers}, {shape.size} bytes: {why}"
+            for (name, shape), why in self.failures.items()
+        ]
 
 
 def throughput(
@@ -68,7 +71,7 @@ def throughput(
     rates = {
         key: [one.rate for one in of if one is not None]
         for key, of in measured.items()
-        if key not in lenient.failures
+        if key not in {(name, shape.size) for name, shape in lenient.failures}
     }
     return Result(
         [_figure(key, values, rates[CORE, key[1]]) for key, values in rates.items()],

@@ -6,7 +6,7 @@ it into all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -35,13 +35,22 @@ def one_each(shape: Shape) -> range:
     return range(max(1, shape.readers))
 
 
+def forget_unread(queues: Sequence[Queue[bytes]], is_read: bool) -> None:
+    """Lets a process end though nobody took what it put; else it would wait for that."""
+    if not is_read:
+        for queue in queues:
+            queue.cancel_join_thread()
+
+
 @dataclass(frozen=True)
 class QueueTransport:
     """Unbounded, as it is by default: it never makes the emitter wait."""
 
     queues: list[Queue[bytes]]
+    is_read: bool
 
     def open_emitter(self, number: int) -> Emitter:
+        forget_unread(self.queues, self.is_read)
         return Emitter(to_all([queue.put for queue in self.queues]))
 
     def open_reader(self, number: int) -> Read:
@@ -59,7 +68,7 @@ class QueueTransport:
 @contextmanager
 def open_queue(shape: Shape) -> Iterator[Transport]:
     queues: list[Queue[bytes]] = [CONTEXT.Queue() for _ in one_each(shape)]
-    yield QueueTransport(queues)
+    yield QueueTransport(queues, shape.readers > 0)
     for queue in queues:
         queue.close()
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from queue import Empty, Full
 from typing import Any
 
-from benchmarks.baselines.multiprocessing_ends import one_each, to_all
+from benchmarks.baselines.multiprocessing_ends import forget_unread, one_each, to_all
 from benchmarks.processes import CONTEXT, PATIENCE
 from benchmarks.transports import Emit, Emitter, Peer, Read, Shape, Transport, needs
 
@@ -72,9 +72,11 @@ def open_fifo(shape: Shape) -> Iterator[Transport]:
 @dataclass(frozen=True)
 class QuickTransport:
     queues: list[Any]
-    is_prompt: bool = field(default=False)
+    is_read: bool
+    is_prompt: bool
 
     def open_emitter(self, number: int) -> Emitter:
+        forget_unread(self.queues, self.is_read)
         for queue in self.queues:
             queue.init()  # as it asks for, in a process that did not make it
         puts = [_prompt(queue) if self.is_prompt else queue.put for queue in self.queues]
@@ -110,7 +112,7 @@ def _prompt(queue: Any) -> Callable[[bytes], None]:
 def open_quick(shape: Shape, *, is_prompt: bool = False) -> Iterator[Transport]:
     quick_queue: Any = import_module("quick_queue")
     queues = [quick_queue.QQueue(ctx=CONTEXT) for _ in one_each(shape)]
-    yield QuickTransport(queues, is_prompt)
+    yield QuickTransport(queues, shape.readers > 0, is_prompt)
     for queue in queues:
         queue.close()
 
