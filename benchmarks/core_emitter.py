@@ -52,6 +52,16 @@ class CoreEmitter:
                 lib.rb_emitter_park(self.handle, stall)
         require(status == lib.RB_OK, f"the core's emit ended with status {status}")
 
+    def repeat_all(self, items: CData, count: int, turns: int) -> None:
+        """Emits the first `count` again and again, with one call of Python's for each turn."""
+        published, stall = ffi.new("size_t *"), ffi.new("rb_stall *")
+        seqs = ffi.new("uint64_t[2]")
+        emit, handle, status = lib.rb_emitter_emit, self.handle, lib.RB_OK
+        for _ in range(turns):
+            published[0] = 0
+            status |= emit(handle, items, count, published, stall, seqs, seqs + 1)
+        require(status == lib.RB_OK, f"the core's emit ended with status {status}")
+
     def __enter__(self) -> Self:
         return self
 

@@ -7,7 +7,7 @@ it runs here. Marks are ZeroMQ's own (1,000 messages at each end).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +16,9 @@ from typing import Any
 from benchmarks.baselines.multiprocessing_ends import to_all
 from benchmarks.processes import PATIENCE
 from benchmarks.transports import Emit, Emitter, Peer, Read, Shape, Transport, needs
+
+MOST_READ = 256  # as ringbus's read()
+SILENCE_MS = 500  # after which a stream that drops is over
 
 
 def _socket(kind: str) -> Any:
@@ -92,6 +95,41 @@ class PushTransport:
         return _reader(socket)
 
 
+@dataclass(frozen=True)
+class DroppingTransport:
+    """PUB/SUB as it is by default: a reader that has no room for a record does not get it."""
+
+    folder: str
+
+    def open_emitter(self, number: int) -> Emitter:
+        socket = _socket("XPUB")
+        socket.bind(f"ipc://{self.folder}/emitter")
+        socket.recv()  # the reader's subscription
+        return Emitter(socket.send)
+
+    def open_reader(self, number: int) -> Callable[[], tuple[list[bytes], int]]:
+        """What it returns gives what is there, and a zero: nothing tells what is missing."""
+        zmq: Any = import_module("zmq")
+        socket = _socket("SUB")
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.setsockopt(zmq.RECONNECT_IVL, 1)
+        socket.connect(f"ipc://{self.folder}/emitter")
+
+        def read() -> tuple[list[bytes], int]:
+            found: list[bytes] = []
+            while len(found) < MOST_READ and socket.poll(0 if found else SILENCE_MS):
+                found.append(socket.recv())
+            return found, 0
+
+        return read
+
+
+@contextmanager
+def open_dropping(_: Shape) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory(prefix="ringbus-bench-") as folder:
+        yield DroppingTransport(folder)
+
+
 @contextmanager
 def open_publish(shape: Shape) -> Iterator[Transport]:
     with tempfile.TemporaryDirectory(prefix="ringbus-bench-") as folder:
@@ -105,5 +143,6 @@ def open_push(shape: Shape) -> Iterator[Transport]:
 
 
 PUBLISH = Peer("pyzmq PUB/SUB", open_publish, 250_000, needs("zmq"), can_emit_alone=True)
+DROPPING = Peer("pyzmq PUB/SUB, dropping", open_dropping, 1, needs("zmq"))
 PUSH = Peer("pyzmq PUSH/PULL", open_push, 300_000, needs("zmq"))
 PEERS = (PUBLISH, PUSH)
