@@ -8,7 +8,7 @@ puts them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -17,7 +17,7 @@ from operator import itemgetter, ne
 from time import monotonic_ns
 
 from benchmarks.harness import WrongResultError, require
-from benchmarks.processes import Child
+from benchmarks.processes import Child, hear_each
 from benchmarks.rings import period, records
 from benchmarks.transports import Peer, Shape, Transport
 
@@ -66,7 +66,7 @@ def deliver(
             )
             for number in range(shape.readers)
         ]
-        _require_ready(readers, "reader")
+        _require_ready(readers)
         emitters = [
             stack.enter_context(
                 Child(
@@ -80,11 +80,11 @@ def deliver(
             )
             for number in range(shape.emitters)
         ]
-        _require_ready(emitters, "emitter")
+        _require_ready(emitters)
         for emitter in emitters:
             emitter.tell()
-        times = [emitter.hear() for emitter in emitters]
-        ends = [reader.hear() for reader in readers]
+        said = hear_each([*emitters, *readers])
+        times, ends = said[: shape.emitters], said[shape.emitters :]
         for emitter in emitters:
             emitter.tell()
     start_ns = min(start for start, _ in times)
@@ -93,9 +93,8 @@ def deliver(
     return Delivered(shape.emitters * count / passed_ns * 1e9, emit_ns)
 
 
-def _require_ready(children: Iterable[Child], what: str) -> None:
-    for child in children:
-        require(child.hear() == READY, f"{what} did not come up")
+def _require_ready(children: Sequence[Child]) -> None:
+    require(hear_each(children) == [READY] * len(children), "a process did not come up")
 
 
 def emit_all(link: Connection, transport: Transport, number: int, shape: Shape, count: int) -> None:

@@ -33,7 +33,7 @@ from benchmarks.harness import (
     round_robin,
 )
 from benchmarks.peers import absences, present
-from benchmarks.processes import Child
+from benchmarks.processes import Child, hear_each
 from benchmarks.rings import records
 from benchmarks.transports import RINGBUS, Peer, Shape, Transport
 
@@ -104,8 +104,7 @@ def _measure(peer: Peer, rate: int, count: int) -> Latencies:
         emitter = stack.enter_context(Child(emit_all, transport, count, interval_ns, core=0))
         require(emitter.hear() == READY, "the emitter did not come up")
         emitter.tell()
-        start_ns = emitter.hear()
-        arrivals = reader.hear()
+        start_ns, arrivals = hear_each([emitter, reader])
         emitter.tell()
     require(len(arrivals) == count, f"{len(arrivals)} of {count} records were delivered")
     return [

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.baselines.zeromq import DROPPING
 from benchmarks.delivery import READY
 from benchmarks.harness import Figure, Options, Result, Scenario, Target, require, round_robin
-from benchmarks.processes import Child
+from benchmarks.processes import Child, hear_each
 from benchmarks.rings import fresh_ring
 from benchmarks.transports import Emitter, Peer, Shape
 from ringbus.errors import Lapped
@@ -101,8 +101,7 @@ def _contender(peer: Peer, count: int) -> Callable[[], Outcome]:
             with Child(emit_all, transport, count, core=0) as emitter:
                 require(emitter.hear() == READY, "the emitter did not come up")
                 emitter.tell()
-                passed_ns = emitter.hear()
-                delivered, told = reader.hear()
+                passed_ns, (delivered, told) = hear_each([emitter, reader])
                 emitter.tell()
         return Outcome(count / passed_ns * 1e9, delivered, told, count)
 

@@ -30,13 +30,14 @@ def as_json(environment: Environment, options: Options, outcomes: list[Outcome])
         {
             "environment": environment,
             "quick": options.quick,
-            "scenarios": [_outcome(outcome) for outcome in outcomes],
+            "scenarios": [outcome_data(outcome) for outcome in outcomes],
         },
         indent=2,
     )
 
 
-def _outcome(outcome: Outcome) -> dict[str, object]:
+def outcome_data(outcome: Outcome) -> dict[str, object]:
+    """As it is in the JSON."""
     described = {"name": outcome.name, "title": outcome.scenario.title}
     if outcome.result is None:
         return {**described, "ok": False, "error": outcome.error}

@@ -10,8 +10,8 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +34,7 @@ class Child:
     def __init__(
         self, body: Callable[..., None], *arguments: object, core: int | None = None
     ) -> None:
-        self._link, theirs = CONTEXT.Pipe()
+        self.link, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(
             target=_run, args=(body, theirs, core, arguments), daemon=True
         )
@@ -46,7 +46,7 @@ class Child:
         return self._process.pid or 0
 
     def tell(self, what: object = None) -> None:
-        self._link.send(what)
+        self.link.send(what)
 
     def stop(self) -> None:
         """It stands still until `go_on()`."""
@@ -57,10 +57,10 @@ class Child:
 
     def hear(self, patience: float = PATIENCE) -> Any:
         """The next thing it says."""
-        if not self._link.poll(patience):
+        if not self.link.poll(patience):
             raise WrongResultError(f"a process said nothing for {patience:.0f} s")
         try:
-            said = self._link.recv()
+            said = self.link.recv()
         except EOFError:
             raise WrongResultError("a process ended before it was done") from None
         if isinstance(said, Failure):
@@ -79,7 +79,21 @@ class Child:
         if error is not None:
             self._process.kill()
         self._process.join()
-        self._link.close()
+        self.link.close()
+
+
+def hear_each(children: Sequence[Child]) -> list[Any]:
+    """The next thing that each says, in their order; what goes wrong in one fails at once."""
+    said: dict[Connection, Any] = {}
+    waiting = {child.link: child for child in children}
+    while waiting:
+        ready = wait(list(waiting), PATIENCE)
+        if not ready:
+            raise WrongResultError(f"{len(waiting)} processes said nothing for {PATIENCE:.0f} s")
+        for link in ready:
+            if isinstance(link, Connection):
+                said[link] = waiting.pop(link).hear()
+    return [said[child.link] for child in children]
 
 
 def _run(
