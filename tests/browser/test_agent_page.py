@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, show
+from pages import calls, gives, has_count, has_text, line, show
 from turns import Agent, wait_until
 from webserver import Server, serving
 
@@ -51,6 +52,32 @@ def test_the_line_on_top_tells_what_the_agent_does(
         has_text(page.locator("#status-detail"), "thinking")
         bus.emit(TurnEnd(ok=True))
         has_text(page.locator("#status"), "Done")
+
+
+def test_the_line_on_top_tells_why_an_agent_does_not_go_on(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Whatever program it is: waiting for permission, limited until when, failed and why."""
+    state = page.locator("#status")
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        show(page, server, agent)
+        has_text(state, "Working")
+        bus.emit(line({"method": "item/x/requestApproval", "params": {"command": "rm x"}}))
+        has_text(state, "Waiting")
+        has_text(page.locator("#status-detail"), "for permission: Bash $ rm x")
+        bus.emit(calls(("a", "Bash", {"command": "rm x"})))
+        has_text(state, "Working")
+        info = {"status": "rejected", "resetsAt": time.time() + 7200, "rateLimitType": "five_hour"}
+        bus.emit(line({"type": "rate_limit_event", "rate_limit_info": info}))
+        has_text(state, re.compile("Limited.*until .*[0-9]{2}:[0-9]{2}", re.DOTALL))
+        has_text(page.locator("#status-detail"), "five hour limit")
+        bus.emit(line({"type": "rate_limit_event", "rate_limit_info": info | {"resetsAt": 1e17}}))
+        has_text(page.locator("#status-figure"), re.compile("^$"))
+        bus.emit(line({"type": "result", "is_error": True, "result": "Out of credits"}))
+        bus.emit(TurnEnd(ok=False, note="exit status 1"))
+        has_text(state, "Failed")
+        has_text(page.locator("#status-detail"), "exit status 1: Out of credits")
 
 
 def test_scrolling_up_pauses_following_and_the_pill_returns(

@@ -11,9 +11,13 @@ const dayFormat = new Intl.DateTimeFormat(undefined, {
   weekday: "short", day: "numeric", month: "short", year: "numeric",
 });
 
-export const clock = (ms) => clockFormat.format(ms);
-export const day = (ms) => dayFormat.format(ms);
-export const fullTime = (ms) => new Date(ms).toISOString();
+// Lines may tell times that no calendar has.
+const isDate = (ms) => Math.abs(ms) <= 8.64e15;
+const written = (format) => (ms) => (isDate(ms) ? format.format(ms) : "never");
+
+export const clock = written(clockFormat);
+export const day = written(dayFormat);
+export const fullTime = (ms) => (isDate(ms) ? new Date(ms).toISOString() : "");
 
 // A clock time that names its day when that is not today.
 export const moment = (ms) => (isToday(ms) ? clock(ms) : `${day(ms)}, ${clock(ms)}`);
@@ -49,7 +53,7 @@ export const ago = (ms) => (ms < 1500 ? "just now" : `${roughDuration(ms)} ago`)
 
 // When something may go on: in a moment by how long, else by the clock.
 export function soon(ms, at) {
-  if (!(Math.abs(at) < 8.64e15)) return ""; // no date
+  if (!isDate(at)) return "";
   if (ms < 60_000) return `for ${Math.max(0, Math.round(ms / 1000))} s`;
   if (isToday(at)) return `until ${minuteFormat.format(at)}`;
   return `until ${ms < WEEK_MS ? `${weekdayFormat.format(at)} ${minuteFormat.format(at)}` : dateFormat.format(at)}`;
