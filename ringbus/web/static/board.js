@@ -1,7 +1,8 @@
 // The rows of all agents, the most active on top. Nothing moves under a pointer, a finger or the
-// focus of the keyboard: until they are gone a new row waits at the end, a removed one stays and
-// says so, and the order is held.
+// focus of the keyboard: until they are gone, or the pointer has long been at rest, a new row waits
+// at the end, a removed one stays and says so, and the order is held.
 
+const REST_MS = 30_000;
 const TOUCH_MS = 3000;
 const SCROLL_MS = 1000;
 
@@ -13,10 +14,10 @@ export class Board {
     this.rows = new Map();
     this.heldUntil = 0;
     this.isHeld = false;
-    const release = () => this.settle();
     const hold = (milliseconds) => () => { this.heldUntil = Math.max(this.heldUntil, Date.now() + milliseconds); };
-    list.addEventListener("pointerleave", release);
-    list.addEventListener("focusout", () => setTimeout(release));
+    list.addEventListener("mousemove", hold(REST_MS), { passive: true });
+    list.addEventListener("mouseleave", () => this.release());
+    list.addEventListener("focusout", () => setTimeout(() => this.settle()));
     list.addEventListener("touchstart", hold(TOUCH_MS), { passive: true });
     addEventListener("scroll", hold(SCROLL_MS), { passive: true });
   }
@@ -34,10 +35,12 @@ export class Board {
     this.settle();
   }
 
+  // Gives the row of the agent, which may be new.
   update(state) {
     const isNew = !this.rows.has(state.agent);
-    this.take(state, false);
+    const row = this.take(state, false);
     if (isNew) this.settle();
+    return row;
   }
 
   take(state, isWhole) {
@@ -50,6 +53,7 @@ export class Board {
       else this.list.append(row.element);
     }
     row.tell(state, isWhole);
+    return row;
   }
 
   remove(name) {
@@ -61,9 +65,14 @@ export class Board {
     for (const row of this.rows.values()) row.draw(now);
   }
 
+  release() {
+    this.heldUntil = 0;
+    this.settle();
+  }
+
   // Brings the rows into their order, unless that would move them under somebody's hands.
   settle() {
-    const isTouched = Date.now() < this.heldUntil || this.list.matches(":hover") || this.list.querySelector(":focus-visible") !== null;
+    const isTouched = Date.now() < this.heldUntil || this.list.querySelector(":focus-visible") !== null;
     const gone = [...this.rows.values()].filter((row) => row.isGone);
     const wanted = [...this.rows.values()].filter((row) => !row.isGone).sort(byActivity).map((row) => row.element);
     const there = [...this.list.children].filter((element) => !gone.some((row) => row.element === element));

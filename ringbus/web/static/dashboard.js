@@ -45,8 +45,8 @@ function replace({ now_ns: serverNow, agents }) {
 }
 
 function update(state) {
-  board.update(state);
-  due();
+  if (changed.size === 0) requestAnimationFrame(showChanged);
+  changed.add(board.update(state));
 }
 
 function gone(name) {
@@ -63,19 +63,18 @@ function lose(state, words) {
 
 // --- drawing: at most once a frame, and once a second what ticks or another tab looked at ---
 
-let isDue = false;
+const changed = new Set(); // rows that were told something
 
-function due() {
-  if (isDue) return;
-  isDue = true;
-  requestAnimationFrame(() => {
-    isDue = false;
-    show();
-  });
+const now = () => (asOf ?? Date.now()) + skew;
+
+function showChanged() {
+  for (const row of changed) row.draw(now());
+  changed.clear();
+  tally();
 }
 
 function show() {
-  board.draw((asOf ?? Date.now()) + skew);
+  board.draw(now());
   say();
   tally();
 }
