@@ -153,6 +153,26 @@ def test_rows_are_sorted_by_activity_but_do_not_move_under_the_pointer(
         has_text(page.locator("#connection-word"), re.compile("^live$"))
 
 
+def test_a_pointer_at_rest_holds_the_order_for_half_a_minute(
+    page: Page, server: Server, tmp_path: Path
+) -> None:
+    """Whoever only watches leaves it where it is."""
+    with ExitStack() as stack:
+        first, second = agents = [stack.enter_context(fresh_agent(tmp_path)) for _ in range(2)]
+        busses = [stack.enter_context(agent.bus()) for agent in agents]
+        for bus in busses:
+            bus.emit(GO)
+        page.clock.install()
+        page.goto(server.url)
+        wait_until(lambda: place(page, second) < place(page, first), "the newest on top")
+        row_of(page, second).hover()
+        busses[0].emit_many([TurnEnd(ok=True), GO])
+        has_text(page.locator("#connection-word"), "order held")
+        assert place(page, second) < place(page, first)
+        page.clock.fast_forward(31_000)
+        wait_until(lambda: place(page, first) < place(page, second), "the order")
+
+
 def test_an_agent_appears_and_vanishes_without_a_reload(
     page: Page, server: Server, tmp_path: Path
 ) -> None:
