@@ -62,6 +62,27 @@ def test_allowed_hosts_may_be_one_text(tmp_path: Path) -> None:
         create_app(config | {"RINGBUS_ALLOW_HOSTS": ["http://box.lan"]})
 
 
+@pytest.mark.parametrize("place", ["192.0.2.7", "2001:db8::7", "fe80::1%eth0", "10.0.0.1", "name"])
+def test_other_machines_need_a_token_whoever_lets_them_in(tmp_path: Path, place: str) -> None:
+    """An application may listen for them; they write into Host what they like."""
+    config = {"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None, "RINGBUS_ALLOW_HOSTS": "*"}
+    client, far = create_app(config).test_client(), {"REMOTE_ADDR": place}
+    for path in ("/", "/agents/a/events", "/follow?follow=1", "/metrics"):
+        response = client.get(path, environ_overrides=far)
+        assert response.status_code == 403
+        assert "RINGBUS_TOKEN" in response.text
+    assert client.get("/healthz", environ_overrides=far).status_code == 200
+    guarded = create_app(config | {"RINGBUS_TOKEN": TOKEN}).test_client()
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert guarded.get("/", environ_overrides=far, headers=bearer).status_code == 200
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", ""])
+def test_this_machine_needs_none(client: FlaskClient, place: str) -> None:
+    """By whichever address, or by a socket that has none."""
+    assert client.get("/", environ_overrides={"REMOTE_ADDR": place}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "origin",
     [

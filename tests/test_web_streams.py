@@ -28,7 +28,7 @@ from ringbus import sse
 from ringbus.events import Gap, Note, Stream, TurnEnd, TurnStart, record_payload
 from ringbus.history import History
 from ringbus.removal import remove_agent
-from ringbus.web import create_app, sources, streams
+from ringbus.web import create_app, routes, sources, streams
 
 
 def test_events_come_with_their_position_as_id(client: FlaskClient, agent: Agent) -> None:
@@ -85,6 +85,20 @@ def test_a_first_connect_is_limited_and_a_reconnect_is_not(
     assert texts(take(listen(client, path), 1)) == ["row 100"]
     again = listen(client, f"{path}?last=1", Last_Event_ID=f"{EPOCH}-49")
     assert texts(take(again, 2_050)) == [f"row {number}" for number in range(50, 2_100)]
+
+
+def test_no_client_can_have_all_of_a_long_history_held_in_memory(
+    client: FlaskClient, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many it asks for: it pages back."""
+    monkeypatch.setattr(routes, "MAX_LAST", 3)
+    with agent.bus() as bus:
+        bus.emit_many([Note(f"row {number}") for number in range(5)])
+        for path in (
+            f"/agents/{agent.name}/events?last=4",
+            f"/follow?follow=1,{agent.name},last-4",
+        ):
+            assert texts(take(listen(client, path), 1)) == ["row 2"]
 
 
 def test_live_leaves_the_past_out(client: FlaskClient, agent: Agent) -> None:

@@ -13,8 +13,9 @@ import pytest
 from storing import SMALL, put
 from turns import DEADLINE_SECONDS, wait_until
 
+from ringbus.errors import RingbusError
 from ringbus.ring import Ring, unlink
-from ringbus.web import clients
+from ringbus.web import clients, waiting
 from ringbus.web.clients import Client
 from ringbus.web.waiting import Bell, Bells, Waker
 
@@ -63,6 +64,17 @@ def test_a_bell_wakes_all_who_wait_for_its_ring(ring: Ring, bells: Bells) -> Non
             stack.enter_context(sleeper(waker))
         put(ring, "hello")
     wait_until(lambda: bell_threads(ring.name) == 0, "the end of the bell")
+
+
+def test_there_are_only_so_many_bells(bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may ask for agents that there are not, many at a time."""
+    monkeypatch.setattr(waiting, "MOST_BELLS", 1)
+    with bells.of("t-none-1"), bells.of("t-none-1"):
+        another = bells.of("t-none-2")
+        with pytest.raises(RingbusError, match="1 agents"):
+            another.__enter__()
+    with bells.of("t-none-2"):
+        pass
 
 
 def test_who_ended_is_not_held(ring: Ring, bells: Bells) -> None:

@@ -138,7 +138,7 @@ class Guard:
 
     def _check_token(self, request: Request) -> Refusal | None:
         if self._token is None:
-            return None
+            return self._check_nearness(request)
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.opens_with(shown.strip()):
             return None
@@ -148,6 +148,17 @@ class Guard:
             401,
             "This server asks for a token. Open the login link it printed when it started, "
             "enter the token, or send it as Authorization: Bearer.",
+        )
+
+    def _check_nearness(self, request: Request) -> Refusal | None:
+        # The server may be somebody else's, who let it listen for other machines: they write into
+        # Host what they like.
+        if _is_near(request.environ.get("REMOTE_ADDR", "")):
+            return None
+        return Refusal(
+            403,
+            "Other machines are answered only where a token is asked for: set RINGBUS_TOKEN to a "
+            "long secret.",
         )
 
     def _knows(self, host: str) -> bool:
@@ -190,6 +201,16 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_near(place: str) -> bool:
+    """Whether a connection from there comes from this machine; one without address does."""
+    try:
+        address = ipaddress.ip_address(place.partition("%")[0])
+    except ValueError:
+        return not place
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return (mapped or address).is_loopback
 
 
 def _same(one: str, other: str) -> bool:

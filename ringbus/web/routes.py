@@ -28,6 +28,7 @@ from ringbus.web.state import web_state
 
 DEFAULT_LAST = 2_000
 MAX_PAGE = 5_000
+MAX_LAST = 20_000  # they are held in memory at once
 MAX_TEXT = 1_000
 MAX_FORM_BYTES = 4_096
 MAX_SHARED = 32  # so that the address stays below what servers take
@@ -106,7 +107,7 @@ def agent_events(agent: str) -> ResponseReturnValue:
     start = feeds.Start(
         after,
         # A position that is found nowhere starts over: then this says where, too.
-        last=number("last", DEFAULT_LAST),
+        last=min(number("last", DEFAULT_LAST), MAX_LAST),
         live=after is None and request.args.get("live") == "1",
         kinds=kinds(),
     )
@@ -251,7 +252,7 @@ def _start(where: str, kinds: frozenset[str]) -> feeds.Start:
     if where == "live":
         return feeds.Start(last=DEFAULT_LAST, live=True, kinds=kinds)
     if newest := _NEWEST.fullmatch(where):
-        return feeds.Start(last=int(newest[1]), kinds=kinds)
+        return feeds.Start(last=min(int(newest[1]), MAX_LAST), kinds=kinds)
     try:
         return feeds.Start(parse_position(where), last=DEFAULT_LAST, kinds=kinds)
     except ValueError as error:

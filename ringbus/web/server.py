@@ -18,6 +18,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.message import Request
 
 from ringbus._open_files import raise_limit
 from ringbus.errors import RingbusError
@@ -100,6 +101,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "warning",
             "when_ready": when_ready,
             "control_socket_disable": True,
+            # Whoever comes by loopback could say with these which page he asked for.
+            "forwarder_headers": "",
         }
         super().__init__()
 
@@ -118,6 +121,10 @@ class _OwnWorker(Worker):
     def init_process(self) -> None:
         self.cfg.set("graceful_timeout", LAST_WORDS_SECONDS)
         super().init_process()
+
+    def has_said_all(self, req: Request) -> bool:
+        # The only body that there is to read is a form of one field.
+        return not any(name in {"CONTENT-LENGTH", "TRANSFER-ENCODING"} for name, _ in req.headers)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()

@@ -140,6 +140,9 @@ class Bell:
             self._subscriber = None
 
 
+MOST_BELLS = 2_000  # each is a thread; one client may ask for agents that there are not
+
+
 class Bells:
     """The bells of all agents that somebody looks at. Safe from any thread."""
 
@@ -151,6 +154,8 @@ class Bells:
     def of(self, agent: str) -> Iterator[Bell]:
         """The agent's bell, which is there while somebody is inside."""
         with self._lock:
+            if agent not in self._known and len(self._known) >= MOST_BELLS:
+                raise RingbusError(f"this server follows {MOST_BELLS} agents already")
             bell, users = self._known.get(agent) or (Bell(agent), 0)
             self._known[agent] = bell, users + 1
         try:

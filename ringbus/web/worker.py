@@ -17,6 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ringbus.web.streams import admit_at_most, stop_all
@@ -81,9 +82,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             _linger(conn.sock)
         return outcome
 
-    def handle_request(self, req: object, conn: TConn) -> object:
-        self._heads.pop(conn, None)
+    def handle_request(self, req: Request, conn: TConn) -> object:
+        if self.has_said_all(req):
+            self._heads.pop(conn, None)
         return super().handle_request(req, conn)
+
+    def has_said_all(self, req: Request) -> bool:  # noqa: ARG002  for those who know their requests
+        """Whether the client need not hurry any more; a body may be long."""
+        return True
 
     def murder_pending(self) -> None:
         """Called once a second: closes connections that have said nothing for too long."""
