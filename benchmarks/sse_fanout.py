@@ -37,6 +37,8 @@ from ringbus.events import Note
 SERVER = "ringbus serve"
 TICKS = 200  # a second; each is one event of every busy agent
 MOST_MS = 50.0
+AT_REST = "processor, all at rest"
+MOST_AT_REST = 2.0  # % of a core
 PROBE_SECONDS = 0.05
 LONG_PATIENCE = 120.0
 
@@ -54,17 +56,32 @@ def run(options: Options) -> Result:
         clients = stack.enter_context(Child(read, port, busy, [silent] * idle, core=1))
         clients.hear(LONG_PATIENCE)
         per_client = (_memory(server) - before) / (idle + active) / 1024
+        at_rest = _processor_at_rest(server, seconds)
         found = [_round(emitter, clients, port, server, busy, seconds) for _ in range(rounds)]
         with Bus(silent, state=state, persister=None) as bus:
             bus.emit(Note(str(0).zfill(200)))
         emitter.tell(None)
         clients.tell(None)
         require(clients.hear(LONG_PATIENCE) == idle, "an idle client missed the last event")
-    return _result(found, per_client, idle, active, seconds)
+    return _result(found, at_rest, per_client, idle, active, seconds)
 
 
-def _result(
-    found: Sequence[dict[str, float]], per_client: float, idle: int, active: int, seconds: int
+def _processor_at_rest(server: int, seconds: int) -> float:
+    """What all the clients cost while nothing happens, in % of a core."""
+    time.sleep(1)  # what they cost when they come is over by then
+    pids = list(process_tree(server))
+    used, start = cpu_seconds(pids), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(pids) - used) / (time.monotonic() - start) * 100
+
+
+def _result(  # noqa: PLR0917
+    found: Sequence[dict[str, float]],
+    at_rest: float,
+    per_client: float,
+    idle: int,
+    active: int,
+    seconds: int,
 ) -> Result:
     def figure(quantity: str, unit: str) -> Figure:
         return Figure(SERVER, quantity, unit, [one[quantity] for one in found])
@@ -79,9 +96,13 @@ def _result(
             figure("other requests, p50", "ms"),
             figure("other requests, p99", "ms"),
             slowest,
+            Figure(SERVER, AT_REST, "% of a core", [at_rest]),
             Figure(SERVER, "private memory for a client", "KiB", [per_client]),
         ],
-        [Target("other requests, slowest", max(slowest.values), MOST_MS, "ms")],
+        [
+            Target("other requests, slowest", max(slowest.values), MOST_MS, "ms"),
+            Target(AT_REST, at_rest, MOST_AT_REST, "% of a core"),
+        ],
         {"idle": idle, "active": active, "a second": active * TICKS, "seconds": seconds},
         ["Every active client got every event once and in order, and every idle one the last."],
     )
