@@ -30,7 +30,7 @@ def run(options: Options) -> Result:
         for readers in QUANTITIES
         for peer in present(Shape(1, readers), options)
     }
-    measured = round_robin(contenders, options.pick(5, 1), warm_ups=0)
+    measured = round_robin(contenders, options.pick(3, 1), warm_ups=0)
     times = {key: [one.emit_ns for one in of if one is not None] for key, of in measured.items()}
     return Result(
         [

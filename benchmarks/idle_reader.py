@@ -42,7 +42,7 @@ class Idle:
 
 
 def run(options: Options) -> Result:
-    seconds = options.pick(20, 3) / 10
+    seconds = options.pick(10, 3) / 10
     failures: dict[str, str] = {}
     with Child(do_nothing) as bare:
         require(bare.hear() == READY, "a process did not come up")
