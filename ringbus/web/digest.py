@@ -12,7 +12,18 @@ from msgspec import Struct
 
 from ringbus.errors import EventError
 from ringbus.events import Envelope, Gap, Stream, TurnEnd, TurnStart
-from ringbus.web.facts import Ask, Call, Doing, Fact, Limit, Result, Trouble, first_line
+from ringbus.web.facts import (
+    Ask,
+    Call,
+    Cost,
+    Doing,
+    Fact,
+    Limit,
+    Result,
+    Tokens,
+    Trouble,
+    first_line,
+)
 from ringbus.web.lines import facts
 from ringbus.web.pace import Pace
 from ringbus.web.spending import Spending
@@ -230,16 +241,17 @@ class Digest:
     def _learn(self, fact: Fact, *, is_inner: bool) -> None:
         if isinstance(fact, Ask | Limit):
             self._wait = fact
-            return
-        if isinstance(fact, Trouble):
+        elif isinstance(fact, Trouble):
             if not (fact.is_kind and self._trouble):
                 self._trouble = fact.words
-            return
-        if not isinstance(fact, Call | Result | Doing):
+        elif isinstance(fact, Tokens | Cost):
             self._spending.take(fact)
-            return
-        if not is_inner:
-            self._wait = None  # it goes on
+        else:
+            if not is_inner:
+                self._wait = None
+            self._go_on(fact)
+
+    def _go_on(self, fact: Call | Result | Doing) -> None:
         if isinstance(fact, Call):
             self._open[fact.id] = fact.words
             if len(self._open) > _MOST_OPEN:
@@ -247,6 +259,6 @@ class Digest:
         elif isinstance(fact, Result):
             self._open.pop(fact.id, None)
         if self._open:
-            self.doing = list(self._open.values())[-1]
+            self.doing = next(reversed(self._open.values()))
         else:
             self.doing = fact.words if isinstance(fact, Doing) else "thinking"
