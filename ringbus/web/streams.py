@@ -88,7 +88,7 @@ class Streams:
     def stop(self) -> None:
         """Every stream ends at once. Safe in a signal handler."""
         self.stopping = True
-        wake(self._sleepers)
+        wake(self._sleepers.copy())
 
     @contextmanager
     def slot(self) -> Iterator[bool]:
