@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import threading
@@ -10,13 +11,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from flask.testing import FlaskClient
 from storing import SMALL, put
-from turns import DEADLINE_SECONDS, wait_until
+from turns import DEADLINE_SECONDS, Agent, wait_until
+from webclient import frames, listen
 
 from ringbus.errors import RingbusError
+from ringbus.events import Note
 from ringbus.ring import Ring, unlink
-from ringbus.web import clients, waiting
+from ringbus.web import clients, streams, waiting
 from ringbus.web.clients import Client
+from ringbus.web.streams import Streams
 from ringbus.web.waiting import Bell, Bells, Waker
 
 
@@ -146,6 +151,63 @@ def test_nothing_is_slept_through(ring: Ring, bells: Bells) -> None:
         wait_until(lambda: min(seen) == count, "the last record")
         for reader in readers:
             reader.join(DEADLINE_SECONDS)
+
+
+def test_a_stream_sleeps_through_nothing(
+    client: FlaskClient, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However closely an event follows on the moment it goes to sleep; no heartbeat helps."""
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 10 * DEADLINE_SECONDS)
+    monkeypatch.setattr(streams, "_SHORTEST_GATHER", 0.0)
+    count, chance = 500, random.Random(7)
+    came = [0, 0]
+
+    def read(number: int, path: str) -> None:
+        response = listen(client.application.test_client(), path)
+        for frame in frames(response):
+            came[number] += "data" in frame
+            if came[number] == count:
+                response.close()
+                return
+
+    with agent.bus() as bus:
+        bus.emit(Note("0"))
+        paths = f"/agents/{agent.name}/events", f"/follow?follow=1,{agent.name},last-1"
+        readers = [
+            threading.Thread(target=read, args=(number, path), daemon=True)
+            for number, path in enumerate(paths)
+        ]
+        for reader in readers:
+            reader.start()
+        for number in range(1, count):
+            wait_until(lambda: min(came) >= number, f"event {number}")  # noqa: B023
+            time.sleep(chance.choice([0, 0, 0.00005, 0.0002]))
+            bus.emit(Note(str(number)))
+        for reader in readers:
+            reader.join(DEADLINE_SECONDS)
+    assert came == [count, count]
+
+
+class Late:
+    """A source to which something comes while the stream goes to sleep, and wakes nobody."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def read(self) -> list[bytes]:
+        return self._pieces
+
+    def arm(self, _: Waker) -> float:
+        self._pieces = [b"late"]
+        return math.inf
+
+
+def test_a_stream_looks_once_more_before_it_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came before it was armed wakes nobody any more."""
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 10 * DEADLINE_SECONDS)
+    pieces = Streams(1).pump(Late(), Client({}))
+    assert next(pieces) == b"late"
+    pieces.close()
 
 
 # --- clients ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Protocol, Self
 from weakref import WeakSet
@@ -108,7 +108,7 @@ class Streams:
         """What is sent instead of a stream when all places are taken."""
         return busy(f"all {self.limit} event streams of this server are taken")
 
-    def pump(self, source: Source, client: Client) -> Iterator[bytes]:
+    def pump(self, source: Source, client: Client) -> Generator[bytes, None, None]:
         """What the source gives, until someone ends it.
 
         Heartbeats come between when nothing else does.
