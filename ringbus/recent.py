@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from ringbus.history import History
 from ringbus.ring import Ring
 
 BATCH = 500
+FIRST_PART = 100  # events; as many as fit come after them
+PART_BYTES = 8 << 20
 
 
 def envelope_of(epoch: str, record: Record) -> Envelope:
@@ -65,8 +67,45 @@ def start_of(
     history: History | None, ring: Ring | None, last: int, choice: Choice
 ) -> Position | None:
     """Where the newest `last` events begin; the end if there are none."""
-    newest = recent(history, ring, last, choice=choice)
-    return (newest[0].epoch, newest[0].seq) if newest else end_of(history, ring)
+    start = end_of(history, ring)
+    for part in in_parts(history, ring, last, choice=choice):
+        start = part[0].epoch, part[0].seq
+    return start
+
+
+def in_parts(
+    history: History | None,
+    ring: Ring | None,
+    limit: int,
+    before: Position | None = None,
+    *,
+    after: Position | None = None,
+    choice: Choice = ALL,
+) -> Iterator[list[Envelope]]:
+    """What `recent()` gives, piece by piece from that end on where it begins.
+
+    The pieces are of some MiB: lines may be so long that all of them together fill the memory.
+    """
+    is_onward = after is not None and before is None
+    step = FIRST_PART
+    while limit > 0:
+        wanted = min(step, limit)
+        part = recent(history, ring, wanted, before, after=after, choice=choice)
+        if part:
+            yield part
+        if len(part) < wanted:
+            return
+        limit -= len(part)
+        if is_onward:
+            after = part[-1].epoch, part[-1].seq
+        else:
+            before = part[0].epoch, part[0].seq
+        step = max(1, PART_BYTES * len(part) // (bytes_of(part) + 1))
+
+
+def bytes_of(events: Iterable[Envelope]) -> int:
+    """What their payloads take."""
+    return sum(len(envelope.payload) for envelope in events)
 
 
 def recent(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from turns import Agent
 from webclient import EPOCH, OTHER_EPOCH, notes, store, web_state
 
+from ringbus import recent
 from ringbus.bus import Bus
 from ringbus.events import Note, Stream, TurnStart, encode
 from ringbus.history import History
@@ -194,6 +196,37 @@ def test_a_search_goes_on_where_a_page_of_it_ended(
             pages, place = pages + 1, page["next_before"]
         assert found == wanted
         assert pages >= 4
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_page_of_very_long_lines_is_short(
+    client: FlaskClient, agent: Agent, monkeypatch: pytest.MonkeyPatch, *, is_stored: bool
+) -> None:
+    """All of them together need not be held in memory; both ways nothing is left out."""
+    monkeypatch.setattr(feeds, "PAGE_BYTES", 2_500)
+    monkeypatch.setattr(recent, "FIRST_PART", 1)
+    monkeypatch.setattr(recent, "PART_BYTES", 1_000)
+    with agent.bus() as bus:
+        bus.emit_many([Note("x" * 1_000)] * 10)
+        if is_stored:
+            with History.open(agent.database, agent.name, write=True) as history:
+                history.begin_epoch(bus.epoch)
+                rows = [(seq, 1, *encode(Note("x" * 1_000))) for seq in range(8)]
+                history.append(bus.epoch, rows, 8)
+        back, place = [], ""
+        while place is not None:
+            page = client.get(f"/agents/{agent.name}/history?before={place}").json
+            back.append([event["seq"] for event in page["events"]])
+            place = page["next_before"]
+        onward, place = [], f"{bus.epoch}-0"
+        while place is not None:
+            page = client.get(f"/agents/{agent.name}/history?after={place}").json
+            onward.append([event["seq"] for event in page["events"]])
+            place = page["next_after"]
+    assert back[0] == [7, 8, 9]
+    assert list(chain.from_iterable(reversed(back))) == list(range(10))
+    assert onward[0] == [1, 2, 3]
+    assert list(chain.from_iterable(onward)) == list(range(1, 10))
 
 
 @pytest.mark.parametrize("query", ["kind=nonsense", "after=nonsense", "text=" + "x" * 1_001])

@@ -19,7 +19,7 @@ from ringbus.errors import RingbusError
 from ringbus.events import Envelope, Position, format_position
 from ringbus.follow import Follow
 from ringbus.history import History
-from ringbus.recent import open_history, recent
+from ringbus.recent import bytes_of, in_parts, open_history
 from ringbus.ring import Ring
 from ringbus.web.clients import Client
 from ringbus.web.rings import open_ring
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 Feed: TypeAlias = Iterator[bytes]
 
+PAGE_BYTES = 16 << 20  # about, for one page of history
 SEARCHED_ROWS = 1_000_000  # for one page: about half a second
 
 
@@ -138,8 +139,8 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
     Ends before `before`, else with the newest event, stored or not yet; with `after` alone it
     begins there. `next_before` is where the page before it ends, null when this is the first
     that was asked for; `next_after` is where the page after one with `after` alone begins. A page
-    of a search for text may hold fewer than asked for, and `next_before` tell where the search
-    goes on. Raises `KeyError` for a position that is found nowhere.
+    of a search for text, or of very long lines, may hold fewer than asked for, and these tell where
+    it goes on. Raises `KeyError` for a position that is found nowhere.
     """
     with ExitStack() as stack:
         history = open_history(web.database(agent), agent, _log.warning)
@@ -152,15 +153,19 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
             if place is not None and not _is_known(place[0], history, ring):
                 raise KeyError(format_position(*place))
         floor = None if history is None else _floor(history, asked)
+        found: list[Envelope] = []
         # One more than asked for tells whether there is anything beyond.
-        found = recent(
+        for part in in_parts(
             history,
             ring,
             asked.limit + 1,
             asked.before,
             after=asked.after if floor is None else floor,
             choice=asked.choice,
-        )
+        ):
+            found = found + part if asked.is_onward else part + found
+            if bytes_of(found) >= PAGE_BYTES:
+                return _page(found, asked, floor, is_cut=True)
     return _page(found, asked, floor)
 
 
@@ -173,8 +178,10 @@ def _floor(history: History, asked: Page) -> Position | None:
     return history.back(asked.before, SEARCHED_ROWS, asked.after)
 
 
-def _page(found: Sequence[Envelope], asked: Page, floor: Position | None) -> bytes:
-    is_more = len(found) > asked.limit
+def _page(
+    found: Sequence[Envelope], asked: Page, floor: Position | None, *, is_cut: bool = False
+) -> bytes:
+    is_more = is_cut or len(found) > asked.limit
     shown = found[: asked.limit] if asked.is_onward else found[-asked.limit :]
     ends: dict[str, str | None] = {"next_before": None, "next_after": None}
     if is_more:
