@@ -8,6 +8,7 @@ counted by callgrind (Debian: apt install valgrind), of fixed calls (guard_calls
 the instruction is the core's own and one of the three builtins is being called. What the
 interpreter and the C library do for it (objects, copying, the clock, locks) is left out: that
 differs from version to version, and with the processor for which the library picks its copying.
+So is the core's own clock (clock.c), which asks the kernel as often as time has passed.
 
 For the same reason the core is compiled for the count, with flags that hang on no interpreter's.
 What is left is the compiler, so figures are kept for each version of gcc. With a compiler that has
@@ -46,7 +47,8 @@ FUNCTIONS = {
     "emit_many": "emitter_emit_many",
     "read": "subscriber_read*",
 }
-FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fno-stack-protector", "-fvisibility=hidden")
+CLOCK = ("/clock.c", "/clock.h", "/ia32intrin.h")
+FLAGS = ("-std=c11", "-O2", "-g", "-fPIC", "-shared", "-fno-stack-protector", "-fvisibility=hidden")
 GROWTH = 5.0  # percent that pass
 FOREIGN_GROWTH = 25.0  # percent that pass where the figures are another compiler's
 GAIN = 5.0  # percent below the figure that deserve a new one
@@ -219,22 +221,34 @@ def count(folder: Path, name: str) -> float:
 
 def own_instructions(profile: str, library: str) -> int:
     """The sum of the costs inside one object file, without those of what it calls."""
-    names: dict[str, str] = {}
-    is_own = is_call = False
+    names = _Names()
+    is_own = is_clock = is_call = False
     total = 0
     for line in profile.splitlines():
-        if line.startswith("ob="):
-            number, _, name = line[3:].partition(" ")
-            is_own = names.setdefault(number, name) == library
-        elif line.startswith("cob="):  # may be the first to tell a number's name
-            number, _, name = line[4:].partition(" ")
-            names.setdefault(number, name)
-        elif line.startswith("calls="):
+        kind, _, rest = line.partition("=")
+        if kind in ("ob", "cob"):
+            name = names.of("ob", rest)
+            is_own = name == library if kind == "ob" else is_own
+        elif kind in ("fl", "fi", "fe", "cfi", "cfl"):
+            name = names.of("fl", rest)
+            is_clock = name.endswith(CLOCK) if kind in ("fl", "fi", "fe") else is_clock
+        elif kind == "calls":
             is_call = True  # the next line is what the call cost inside
         elif line[:1] in "+-*0123456789" and line:
-            total += 0 if is_call or not is_own else int(line.split()[1])
+            total += int(line.split()[1]) if is_own and not (is_call or is_clock) else 0
             is_call = False
     return total
+
+
+class _Names:
+    """A name is told once, and goes by its number from then on."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], str] = {}
+
+    def of(self, kind: str, told: str) -> str:
+        number, _, name = told.partition(" ")
+        return self._names.setdefault((kind, number), name)
 
 
 if __name__ == "__main__":

@@ -114,24 +114,32 @@ def test_growth_up_to_the_limit_passes() -> None:
 
 
 def test_only_instructions_of_the_core_itself_are_counted() -> None:
-    """Neither those of other libraries, nor, twice, what a call cost inside."""
+    """No other library's, none of the clock, and what a call cost inside is not counted twice."""
     profile = """\
 ob=(1) /core.so
+fl=(1) /csrc/emitter.c
 fn=(1) emit
 10 7
 +1 3
+cfi=(2) /csrc/clock.c
 cob=(2) /libc.so
 cfn=(2) memcpy
 calls=1 0
 * 1000
 -1 5
+fi=(2)
+20 300
+fe=(1)
+12 2
 
 ob=(2)
+fl=(3) /libc/memcpy.S
 fn=(2)
 0 1000
 
 ob=(1)
+fl=(4) /csrc/pool.c
 fn=(3) reserve
 20 4
 """
-    assert guard.own_instructions(profile, "/core.so") == 19
+    assert guard.own_instructions(profile, "/core.so") == 21
