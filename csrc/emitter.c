@@ -23,7 +23,6 @@
 #include <string.h>
 
 enum { MAX_CHAIN = 260 /* blocks of the longest record: a quarter of 1,024, and its ends */ };
-
 #define LINK_CHECK_NS UINT64_C(1000000000)
 
 struct rb_emitter {
@@ -305,8 +304,7 @@ int rb_emitter_repeat(rb_emitter *e, const rb_item *item, uint64_t count) {
     for (uint64_t i = 0; i < count && status == RB_OK; i++) {
         rb_stall stall = {0};
         size_t published = 0;
-        uint64_t first;
-        uint64_t last;
+        uint64_t first, last;
         status = rb_emitter_emit(e, item, 1, &published, &stall, &first, &last);
     }
     return status;
@@ -314,25 +312,24 @@ int rb_emitter_repeat(rb_emitter *e, const rb_item *item, uint64_t count) {
 
 int rb_emitter_park(rb_emitter *e, const rb_stall *stall) {
     int status = rb_handle_sleep(&e->handle);
-    if (status != RB_OK) {
-        return status;
+    if (status == RB_OK) {
+        status = rb_stall_park(&e->handle.segment, &e->patience, stall);
+        status = rb_handle_rise(&e->handle, status);
     }
-    status = rb_stall_park(&e->handle.segment, &e->patience, stall);
-    return rb_handle_rise(&e->handle, status);
+    return status;
 }
 
 int rb_emitter_gate_name(rb_emitter *e, uint32_t gate, char name[64]) {
     int status = rb_handle_enter(&e->handle);
-    if (status != RB_OK) {
-        return status;
+    if (status == RB_OK) {
+        name[0] = '\0';
+        if (gate < e->handle.segment.geometry.gate_count) {
+            memcpy(name, e->handle.segment.gates[gate].name, RB_GATE_NAME);
+            name[RB_GATE_NAME - 1] = '\0';
+        }
+        rb_handle_leave(&e->handle);
     }
-    name[0] = '\0';
-    if (gate < e->handle.segment.geometry.gate_count) {
-        memcpy(name, e->handle.segment.gates[gate].name, RB_GATE_NAME);
-        name[RB_GATE_NAME - 1] = '\0';
-    }
-    rb_handle_leave(&e->handle);
-    return RB_OK;
+    return status;
 }
 
 /* Open and close. */
