@@ -38,7 +38,7 @@ check: $(VENV)/dev.stamp  ## style, types, and the C core with every warning an 
 bench: $(VENV)/bench.stamp  ## against all that people use instead (make bench ARGS='--json')
 	$(BIN)/python -m benchmarks $(ARGS)
 
-screenshots: $(VENV)/dev.stamp  ## pictures of the pages, into screenshots/
+screenshots: $(VENV)/dev.stamp  ## pictures of the pages, into tests/screenshots/pictures
 	PYTHONPATH=tests $(BIN)/python -m screenshots
 
 guard: $(VENV)/demo.stamp  ## instructions of emit and read, against the figures kept (needs valgrind)

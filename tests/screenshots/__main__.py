@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 CHROMIUM = os.environ.get("CHROMIUM") or "/usr/bin/chromium"
-FOLDER = Path(__file__).resolve().parents[2] / "screenshots"
+FOLDER = Path(__file__).resolve().parent / "pictures"
 
 # Other agents of this machine do not belong on the pictures.
 OURS_ALONE = f"""
