@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hosting import README
 from prometheus_client.parser import text_string_to_metric_families
 from storing import SMALL, locked, paused, persister_process, wait_stored
 from turns import Agent, wait_until
@@ -47,7 +49,8 @@ class Scrape:
         return self._by_label[f"ringbus_{name}", label]
 
     def shows(self, wanted: Mapping[str, float]) -> bool:
-        return all(self[name] == value for name, value in wanted.items())
+        found = {name: self._samples.get(f"ringbus_{name}") for name in wanted}
+        return found == wanted
 
 
 def warnings(client: FlaskClient, agent: Agent) -> list[str]:
@@ -86,6 +89,18 @@ def test_all_is_well(client: FlaskClient, agent: Agent) -> None:
     assert seen.of("gate_lag_events", "history") == 0
     assert seen.of("gate_alive", "history") == 1
     assert seen.of("build_info", ringbus.__version__) == 1
+
+
+def test_each_metric_is_told_of(client: FlaskClient, agent: Agent) -> None:
+    """In the README beside the pages, and there is no other."""
+    told = set(re.findall(r"`(ringbus_\w+)`", README.read_text()))
+    with agent.bus(size=SMALL) as bus:
+        bus.emit_many([Note("x")] * 5_000)
+        with persister_process(agent):
+            wait_stored(bus)
+            text = client.get("/metrics").text
+    found = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line[0] != "#"}
+    assert {name for name in found if not name.endswith("_created")} == told
 
 
 def test_a_stopped_persister_lags(
