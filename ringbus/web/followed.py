@@ -69,6 +69,7 @@ class Followed:
                     elif isinstance(item, Gap):
                         self._digest.gap(item)
                 if not items:
+                    self._follow.rest()
                     self._read_pace()
                     break
             self._is_failing = False
