@@ -67,3 +67,10 @@ def has_count(place: Locator, number: int) -> None:
     from playwright.sync_api import expect
 
     expect(place).to_have_count(number)
+
+
+def taken(page: Page) -> list[dict[str, Any]]:
+    """All events that the page has loaded and lets through, whether they are drawn or not."""
+    with page.expect_download() as coming:
+        page.locator("[data-do=download]").dispatch_event("click")
+    return [json.loads(line) for line in coming.value.path().read_text().splitlines()]

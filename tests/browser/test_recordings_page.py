@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import has_text, show
+from pages import show, taken
 from recordings import MISSING, recorded_files
-from turns import Agent, wait_until
+from turns import DEADLINE_SECONDS, Agent, wait_until
 from webserver import Server
 
-from ringbus.events import Event, TurnEnd, TurnStart, line_event
+from ringbus.events import Event, Stream, TurnEnd, TurnStart, line_event
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page
@@ -32,23 +32,26 @@ PLAIN = {
     "system/turn_duration", "thinking_level_change", "worktree-state",
 }  # fmt: skip
 
-# Goes up through the whole page, unfolds what is folded, and notes what is drawn as bare JSON.
-LABELS = """async () => {
+# Goes up through the whole page, screen by screen as they are there, unfolds what is folded, and
+# notes the prompts and what is drawn as bare JSON.
+WALK = """async () => {
     const log = document.getElementById("transcript");
-    const labels = new Set();
+    const earlier = document.getElementById("earlier");
+    const [labels, prompts] = [new Set(), new Set()];
     const frame = () => new Promise(requestAnimationFrame);
-    for (let still = 0; still < 40;) {
+    const isAtStart = () => scrollY < 100 && earlier.disabled && !earlier.style.visibility;
+    const isThere = () => isAtStart() || log.getBoundingClientRect().top < 0;
+    for (let last = false; !last;) {
+        last = isAtStart();
+        for (const fold of log.querySelectorAll("details:not([open])")) fold.open = true;
         for (const row of log.querySelectorAll(".row-fallback")) {
             if (!row.closest(".quiet")) labels.add(row.querySelector(".label").textContent);
         }
-        for (const fold of log.querySelectorAll("details:not([open])")) fold.open = true;
-        const from = scrollY;
+        for (const { textContent } of log.querySelectorAll(".prompt")) prompts.add(textContent);
         scrollBy({ top: -innerHeight, behavior: "instant" });
-        await frame();
-        await frame();
-        still = scrollY === from ? still + 1 : 0;
+        do await frame(); while (!isThere());
     }
-    return [...labels];
+    return { labels: [...labels], prompts: [...prompts] };
 }"""
 
 
@@ -69,17 +72,30 @@ def test_all_recordings_are_drawn_without_an_error_and_for_what_they_are(
     complaints: list[str] = []
     page.on("console", lambda message: complaints.extend(words_of(message)))
     files = [path for path in recorded_files() if path.name.startswith(UNKNOWN) != is_known]
+    events: list[Event] = []
     with agent.bus() as bus, agent.persisted():
         for path in files:
             bus.emit_many(list(events_of(path)))
+            events += events_of(path)
+            # Else the ring may overwrite what is not stored yet, and there is a gap.
+            assert bus.wait_stored(DEADLINE_SECONDS)
         show(page, server, agent)
         last = page.locator(".row-turn .prompt").last
         wait_until(lambda: last.count() and last.text_content() == files[-1].name, "the last file")
-        labels: list[str] = page.evaluate(LABELS)
-        has_text(page.locator(".row-turn .prompt").first, files[0].name)
+        walked = page.evaluate(WALK)
+        loaded = taken(page)
     assert complaints == []
+    assert sorted(walked["prompts"]) == sorted(path.name for path in files)
+    seqs = [seq for seq, event in enumerate(events) if not is_passing(event)]
+    assert [event["seq"] for event in loaded] == seqs
     if is_known:
-        assert set(labels) <= PLAIN
+        assert sorted(set(walked["labels"]) - PLAIN) == []
+
+
+def is_passing(event: Event) -> bool:
+    """A piece of text that its final line has whole."""
+    value = event.value if isinstance(event, Stream) else None
+    return isinstance(value, dict) and value.get("type") == "stream_event"
 
 
 def words_of(message: ConsoleMessage) -> list[str]:

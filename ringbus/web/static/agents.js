@@ -16,6 +16,7 @@ const starts = (facts) => [{ type: "system", subtype: "init", ...facts }];
 const ends = (isError, facts) => [{ type: "result", subtype: isError ? "error" : "success", is_error: isError, ...facts }];
 const asks = (command, reason) => [{ type: "control_request", request: { subtype: "can_use_tool", tool_name: command ? "Bash" : reason || "something", input: { command } } }];
 const notes = (text) => [{ type: "system", subtype: "notification", text }];
+const compacted = (trigger, tokens) => [{ type: "system", subtype: "compact_boundary", compact_metadata: { trigger, pre_tokens: tokens } }];
 export const QUIET = [{ type: "keep_alive" }];
 
 // The line in our vocabulary: a list of lines, or null where it is in it already, or in none.
@@ -141,8 +142,22 @@ const LINES = {
   "session.start": ({ data }) => starts({ model: data?.selectedModel, cwd: data?.context?.cwd }),
   "session.error": ({ data }) => fails(data?.message),
   "session.info": ({ data }) => notes(string(data?.message)),
+  "session.resume": ({ data }) => starts({ model: data?.selectedModel, cwd: data?.context?.cwd }),
+  "session.model_change": ({ data }) => notes(`model ${string(data?.newModel)}, before ${string(data?.previousModel)}`),
+  "session.auto_mode_resolved": ({ data }) => notes(`model ${string(data?.chosenModel)}`),
+  "session.truncation": ({ data }) => compacted("", data?.preTruncationTokensInMessages),
+  "session.usage_checkpoint": () => QUIET,
+  "session.shutdown": ({ data }) => notes(`session ended: ${string(data?.shutdownType)}`),
+  "system.message": () => QUIET,
+  "system.notification": ({ data }) => notes(string(data?.content)),
+  "hook.start": () => QUIET,
+  "hook.end": () => QUIET,
+  "subagent.started": ({ data }) => notes(`subagent ${string(data?.agentDisplayName)} started`),
+  "subagent.completed": ({ data }) => notes(`subagent ${string(data?.agentDisplayName)} is done`),
+  abort: ({ data }) => notes(`aborted: ${string(data?.reason)}`),
   "user.message": ({ data }) => told(string(data?.content)),
   "assistant.message": ({ data }) => says(string(data?.content)),
+  "assistant.reasoning": ({ data }) => thinks(string(data?.content)),
   "assistant.turn_start": () => QUIET,
   "assistant.turn_end": () => QUIET,
   "tool.execution_start": ({ data }) => call(data?.toolCallId, data?.toolName, data?.arguments),
@@ -151,6 +166,8 @@ const LINES = {
   session: (line) => starts({ cwd: line.cwd }),
   auto_retry_start: (line) => notes(`retry ${line.attempt ?? "?"}/${line.maxAttempts ?? "?"}: ${string(line.errorMessage)}`),
   auto_retry_end: (line) => (line.success === false ? fails(line.finalError) : QUIET),
+  auto_compaction_start: () => [{ type: "system", subtype: "status", status: "compacting" }],
+  auto_compaction_end: (line) => (line.aborted ? notes("compaction aborted") : compacted(line.reason, line.result?.tokensBefore)),
   agent_start: () => QUIET,
   turn_start: () => QUIET,
   message_start: () => QUIET,

@@ -167,8 +167,10 @@ export function fillResult(entry, envelope, block, isPlace) {
   entry.tool.classList.toggle("is-failure", isError);
   entry.elapsed.textContent = `${isError ? "failed, " : ""}${duration(envelope.ms - entry.ms)}`;
   const body = h("div", "answer", ...drawResult(resultText(block.content), isError), ...resultImages(block.content));
+  // What was told before its place came goes; another answer to the same call stays.
+  for (const before of [...entry.result.children]) if (before.dataset.position === undefined) before.remove();
   if (isPlace) place(body, envelope);
-  entry.result.replaceChildren(body);
+  entry.result.append(body);
 }
 
 function result(transcript, envelope, line) {
@@ -247,13 +249,16 @@ function taskStarted(transcript, envelope, line) {
     h("span", "summary", ...visible(firstLine(string(line.description)))), state)));
 }
 
+// A task whose start is not drawn has a row when it ends.
 function taskChanged(transcript, envelope, line) {
   const task = transcript.tasks.get(string(line.task_id));
-  if (!task) return false;
   const status = string(line.status ?? line.patch?.status);
-  if (status && status !== "running") {
+  const isOver = status !== "" && status !== "running";
+  if (task && isOver) {
     task.state.textContent = `${status}, ${duration(envelope.ms - task.ms)}`;
     task.state.classList.toggle("is-failure", status === "failed");
   }
-  return transcript.quiet(envelope);
+  if (task || !isOver) return transcript.quiet(envelope);
+  return transcript.put(row(status === "failed" ? "task is-failure" : "task muted", envelope,
+    h("div", "call", h("span", "name", "task"), h("span", "summary", ...visible(firstLine(string(line.summary)))), h("span", "elapsed", status))));
 }

@@ -13,6 +13,7 @@ import { View } from "./view.js";
 
 const BEHIND_MS = 2000;
 const MOST_ARRIVED = 20_000;
+const MOST_STEPS = 200;
 const element = (id) => document.getElementById(id);
 
 const WORDS = {
@@ -32,6 +33,7 @@ let gaps = 0;
 let connection = { state: "connecting", reason: "" };
 let behind = 0;
 let newest = null; // of all events met, loaded or not
+let steps = 0; // taken since the reader last moved
 let arrived = []; // the newest of the events that came in while the log did not reach to the end
 
 const log = new Log();
@@ -48,8 +50,10 @@ view.drawn = () => {
 };
 const stream = new Stream(events, { batch, state: connectionChanged });
 earlier.addEventListener("click", () => load("before"));
-addEventListener("scroll", soon(moved), { passive: true });
-addEventListener("resize", soon(moved));
+const moveSoon = soon(moved);
+addEventListener("scroll", moveSoon, { passive: true });
+for (const name of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(name, () => { steps = 0; }, { passive: true });
+addEventListener("resize", moveSoon);
 setInterval(showStatus, 1000);
 
 function soon(action) {
@@ -127,10 +131,12 @@ function startOver() {
 
 // --- what is loaded ----------------------------------------------------------------------
 
+// Brings what is drawn in line with where the screen is, a step a frame until nothing is left to do.
 function moved() {
   if (!log.entries.length) return;
   const wanted = tail.following && isLast() && view.edges().above > innerHeight ? null : view.follow((change) => tail.hold(change));
-  if (wanted === "before" && !log.isWhole && !tail.following) load("before");
+  if (wanted === "drawn" && (steps += 1) < MOST_STEPS) moveSoon();
+  else if (wanted === "before" && !log.isWhole && !tail.following) load("before");
   else if (wanted === "after" && !log.isLive) load("after");
   else if (wanted?.event !== undefined) jumpInto(wanted);
   showRoom();
@@ -152,6 +158,7 @@ async function load(what) {
       log.bound(view.low, view.high);
       earlier.dataset.problem = "";
       showRoom();
+      moveSoon();
       return true;
     });
   } catch (error) {

@@ -65,24 +65,30 @@ export class Tail {
     this.lastY = scrollY;
   }
 
-  // Runs `change`, which draws or removes rows, and keeps the row in sight where it is.
+  // Runs `change`, which draws or removes rows, and keeps what is in sight where it is: the first row
+  // of it that is still there afterwards.
   hold(change) {
-    const anchor = this.anchor();
-    const before = anchor?.getBoundingClientRect().top;
+    const before = this.inSight().map((row) => [row, row.getBoundingClientRect().top]);
     change();
-    if (anchor?.isConnected) scrollBy({ top: anchor.getBoundingClientRect().top - before, behavior: "instant" });
+    const [row, top] = before.find(([one]) => one.isConnected) ?? [];
+    if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
     this.lastY = scrollY;
   }
 
   // The topmost row whose head is in sight, else the one that covers the screen.
   anchor() {
-    let covering = null;
+    return this.inSight()[0] ?? null;
+  }
+
+  // The rows whose heads are in sight, from above, then those that begin above the screen.
+  inSight() {
+    const [heads, covering] = [[], []];
     for (const row of this.content.querySelectorAll(".row")) {
       const { top, bottom } = row.getBoundingClientRect();
-      if (top >= 0 && top < innerHeight) return row;
-      if (top < 0 && bottom > 0) covering = row;
       if (top >= innerHeight) break;
+      if (top >= 0) heads.push(row);
+      else if (bottom > 0) covering.push(row);
     }
-    return covering;
+    return [...heads, ...covering.reverse()];
   }
 }

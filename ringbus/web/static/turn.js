@@ -3,7 +3,8 @@
 import { h, fold } from "./dom.js";
 import { visible, plain } from "./ansi.js";
 import { duration, firstLine, isToday, lineCount, moment, plural } from "./format.js";
-import { addTo, fallback, row } from "./rows.js";
+import { Quiet } from "./quiet.js";
+import { addTo, row } from "./rows.js";
 
 const PROMPT_LINES = 8;
 
@@ -12,12 +13,11 @@ export class Turn {
     this.start = start;
     this.end = null;
     this.ended = false;
-    this.hushed = [];
+    this.quiet = new Quiet();
     this.rows = h("div", "rows");
-    this.foot = h("div", "foot");
     this.outcome = h("span", "outcome", start ? "running" : "");
     this.head = start && this.header(start);
-    this.element = h("section", start ? "turn is-running" : "turn is-loose", this.head, this.rows, this.foot);
+    this.element = h("section", start ? "turn is-running" : "turn is-loose", this.head, this.rows, this.quiet.element);
   }
 
   header(start) {
@@ -25,26 +25,6 @@ export class Turn {
     const who = h("div", "who", h("span", "from", ...visible(start.from)),
       h("span", isToday(start.ms) ? "started" : "started is-past", moment(start.ms)), waiting && h("span", "waiting", waiting), this.outcome);
     return row("turn", start, who, prompt(start.body));
-  }
-
-  hush(...events) {
-    this.hushed.push(...events);
-    if (!this.hushed.length) return;
-    if (!this.quietFold) {
-      this.quietCount = h("span", "preview");
-      this.quietFold = fold("json", [this.quietCount], () => this.quietRows());
-      this.foot.append(h("div", "row row-quiet", h("span", "gutter"), h("div", "cell", this.quietFold)));
-    }
-    this.quietCount.textContent = plural(this.hushed.length, "quiet event");
-  }
-
-  keepHushed(isKept) {
-    const kept = this.hushed.filter(isKept);
-    if (kept.length === this.hushed.length) return;
-    this.hushed = [];
-    this.quietFold = null;
-    this.foot.replaceChildren();
-    this.hush(...kept);
   }
 
   // Takes the rows before number `n` away; says whether anything is left.
@@ -55,22 +35,18 @@ export class Turn {
       this.start = null;
     }
     for (let first = this.rows.firstChild; first && first.n < n; first = this.rows.firstChild) first.remove();
-    this.keepHushed((event) => event.n >= n);
-    return this.head !== null || this.rows.hasChildNodes() || this.hushed.length > 0;
+    this.quiet.keep((event) => event.n >= n);
+    return this.head !== null || this.rows.hasChildNodes() || this.quiet.events.length > 0;
   }
 
   // Takes the rows from number `n` on away; says whether anything is left.
   cutFrom(n) {
     if (this.head && this.head.n >= n) return false;
     for (let last = this.rows.lastChild; last && (last.n === undefined || last.n >= n); last = this.rows.lastChild) last.remove();
-    this.keepHushed((event) => event.n < n);
+    this.quiet.keep((event) => event.n < n);
     this.ended = this.rows.lastChild?.classList.contains("row-end") ?? false;
     if (!this.ended) this.end = null;
-    return this.head !== null || this.rows.hasChildNodes() || this.hushed.length > 0;
-  }
-
-  quietRows() {
-    return h("div", "quiet", ...this.hushed.map((event) => fallback(event, event.data)));
+    return this.head !== null || this.rows.hasChildNodes() || this.quiet.events.length > 0;
   }
 
   finish(end) {
@@ -111,7 +87,9 @@ export class Turn {
   // Takes over the rows of a section that turned out to be the rest of this turn.
   merge(rest) {
     this.rows.append(...rest.rows.childNodes);
-    this.hush(...rest.hushed);
+    rest.quiet.addBefore(this.quiet.events);
+    this.quiet.element.replaceWith(rest.quiet.element);
+    this.quiet = rest.quiet;
     if (rest.end) this.close(rest.end);
     else if (rest.ended) this.abandon();
   }

@@ -78,7 +78,7 @@ export class Transcript {
   }
 
   quiet(event) {
-    this.turn().hush(event);
+    this.turn().quiet.add(event);
     return true;
   }
 

@@ -11,6 +11,7 @@ import { Transcript } from "./turns.js";
 const BLOCK = 40;
 const MOST = 320;
 const MARGIN = 1200;
+const KEPT = 2400;
 const ROW_PIXELS = 28;
 const MEASURE_MS = 500;
 const MOST_PIXELS = 8_000_000;
@@ -111,6 +112,8 @@ export class View {
     const last = this.whole(Math.min(this.shown.length, to));
     this.low = this.high = this.shown[first]?.n ?? 0;
     this.addTo(last);
+    this.measure();
+    this.space();
   }
 
   // An index at which a row that counts retries is not cut in two.
@@ -183,19 +186,19 @@ export class View {
 
   // --- room and scrolling --------------------------------------------------------------
 
-  // Keeps the room for what is not drawn; its height goes by the height of what is.
+  // Keeps the room for what is not drawn; its height goes by the height of what was.
   space() {
     const { from, to } = this;
     const missing = this.passes ? { before: 0, after: 0 } : this.missing();
-    this.measure(to - from);
     const room = (count) => `${Math.min(Math.round(count * this.pixels), MOST_PIXELS)}px`;
     this.before.style.height = room(from + missing.before);
     this.after.style.height = room(this.shown.length - to + missing.after);
   }
 
   // The mean height of what is drawn, not looked up more often than it matters: that costs a layout.
-  measure(number) {
-    const now = performance.now();
+  // Only while what is read is held in its place, for the room above changes with it.
+  measure() {
+    const [now, number] = [performance.now(), this.to - this.from];
     if (number < BLOCK || now - this.measured < MEASURE_MS) return;
     this.measured = now;
     this.pixels = this.root.offsetHeight / number || ROW_PIXELS;
@@ -208,17 +211,25 @@ export class View {
   }
 
   // Moves the window on, if the screen is near its edge. `hold(change)` keeps what is read in its
-  // place while rows above it change. Says where rows are wanted that are not loaded: "before",
-  // "after", a fraction of the missing events in front for a jump into them, or null.
+  // place while rows above it change. Says what is to be done next: nothing (null), to look again
+  // after rows were "drawn", or to load rows "before", "after", or at a place in what is missing.
   follow(hold) {
     const { above, below } = this.edges();
     if (above < -innerHeight || below < -innerHeight) return this.jump(above);
     const { from, to } = this;
-    if (above < MARGIN && from > 0) hold(() => this.extendBefore());
-    else if (above < MARGIN && !this.passes) return "before";
-    if (below < MARGIN && to < this.shown.length) hold(() => this.extendAfter());
-    else if (below < MARGIN && !this.passes) return "after";
-    return null;
+    if (above < MARGIN && from > 0) return this.extend(hold, () => this.extendBefore());
+    if (below < MARGIN && to < this.shown.length) return this.extend(hold, () => this.extendAfter());
+    if (this.passes) return null;
+    return above < MARGIN ? "before" : below < MARGIN ? "after" : null;
+  }
+
+  extend(hold, change) {
+    hold(() => {
+      change();
+      this.measure();
+      this.space();
+    });
+    return "drawn";
   }
 
   extendBefore() {
@@ -229,14 +240,31 @@ export class View {
     part.partials.clear();
     this.transcript.absorb(part);
     this.low = this.shown[start].n;
-    if (this.to - this.from > MOST) this.cutFrom(this.from + MOST);
+    this.trimAfter();
     this.space();
     this.drawn();
   }
 
   extendAfter() {
     this.addTo(this.whole(Math.min(this.shown.length, this.to + BLOCK)));
-    if (this.to - this.from > MOST) this.cutBefore(this.to - MOST);
+    this.trimBefore();
+  }
+
+  // What is far from the screen goes: by its distance, since a row may be high or have no height.
+  trimBefore() {
+    if (this.to - this.from <= MOST) return;
+    const near = this.rows().find((row) => row.getBoundingClientRect().bottom > -KEPT);
+    if (near?.n > this.low) this.cutBefore(this.index(near.n));
+  }
+
+  trimAfter() {
+    if (this.to - this.from <= MOST) return;
+    const near = this.rows().findLast((row) => row.getBoundingClientRect().top < innerHeight + KEPT);
+    if (near?.n < this.high - 1) this.cutFrom(this.index(near.n) + 1);
+  }
+
+  rows() {
+    return [...this.root.querySelectorAll(".turn > .row, .rows > .row")].filter((row) => row.n !== undefined);
   }
 
   // The screen is far outside: draws what belongs there.
