@@ -36,6 +36,7 @@ NAMES = (
     "idle_cost",
     "idle_agents",
     "sse_fanout",
+    "page_100000_events",
 )
 
 

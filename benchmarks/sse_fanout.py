@@ -50,7 +50,7 @@ def run(options: Options) -> Result:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringbus-bench-"))
         state = Path(folder)
         *busy, silent = [bus.name for bus in stack.enter_context(agents(active + 1, state))]
-        server, port = stack.enter_context(_serving(state))
+        server, port = stack.enter_context(serving(state))
         emitter = stack.enter_context(Child(emit, busy, state, core=1))
         before = _memory(server)
         clients = stack.enter_context(Child(read, port, busy, [silent] * idle, core=1))
@@ -132,7 +132,7 @@ def _round(  # noqa: PLR0917
 
 
 @contextmanager
-def _serving(state: Path) -> Iterator[tuple[int, int]]:
+def serving(state: Path) -> Iterator[tuple[int, int]]:
     """The server as people start it: its process and its port."""
     command = [sys.executable, "-m", "ringbus", "serve", "--state", str(state), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
