@@ -47,6 +47,20 @@ def test_everything_a_page_names_is_there(client: FlaskClient) -> None:
     assert len(seen) > 10
 
 
+def test_the_page_of_an_agent_names_every_module_it_imports(client: FlaskClient) -> None:
+    """Else a browser finds them one after the other; and it loads none in vain."""
+    html = client.get("/agents/a").text
+    named = re.findall(r'rel="modulepreload" href="/assets/([^"]+)"', html)
+    imported, ahead = set[str](), ["page.js"]
+    while ahead:
+        with client.get(f"/assets/{ahead.pop()}") as response:
+            text = response.text
+        found = set(re.findall(r'from "\./(.+)"', text)) - imported
+        imported |= found
+        ahead += found
+    assert sorted(named) == sorted(imported)
+
+
 def test_the_page_of_an_agent_to_come_can_be_opened(client: FlaskClient) -> None:
     """It waits for the first event."""
     response = client.get("/agents/not-yet")

@@ -73,4 +73,4 @@ def taken(page: Page) -> list[dict[str, Any]]:
     """All events that the page has loaded and lets through, whether they are drawn or not."""
     with page.expect_download() as coming:
         page.locator("[data-do=download]").dispatch_event("click")
-    return [json.loads(line) for line in coming.value.path().read_text().splitlines()]
+    return [json.loads(line) for line in coming.value.path().read_bytes().splitlines()]

@@ -277,3 +277,30 @@ def test_a_phone_folds_the_bar_and_reaches_all_of_it(
                 page.locator(".dot").evaluate("dot => getComputedStyle(dot).animationName")
                 == "none"
             )
+
+
+def test_a_jump_finds_what_is_not_loaded(page: Page, server: Server, agent: Agent) -> None:
+    """A match and a turn far back, and forth again; where there is none, that is said."""
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "the first prompt"))
+        bus.emit(Note("a needle, early"))
+        bus.emit(TurnStart("operator", "the second prompt"))
+        bus.emit_many([Note(f"row {number}") for number in range(6_000)])
+        bus.emit(Note("a needle, late"))
+        bus.emit_many([Note(f"row {number}") for number in range(6_000, 10_000)])
+        show(page, server, agent)
+        has_text(page.locator(".row-note").last, "row 9999")
+        page.keyboard.press("[")
+        chooses(page, "the second prompt")
+        page.locator("[data-do=end]").click()
+        page.locator("#search").fill("NEEDLE")
+        has_text(page.locator("#found"), "0")
+        page.locator("#search").blur()
+        page.keyboard.press("N")
+        chooses(page, "a needle, late")
+        page.keyboard.press("N")
+        chooses(page, "a needle, early")
+        page.keyboard.press("N")
+        has_text(page.locator("#said"), "no earlier match")
+        page.keyboard.press("n")
+        chooses(page, "a needle, late")

@@ -1,11 +1,14 @@
 // The lines an edit changed: a longest common subsequence between the old and the new text, with
 // the equal ends cut off first. Two very long texts are shown as all old, then all new lines.
 
-import { h } from "./dom.js";
+import { h, fold } from "./dom.js";
 import { visible } from "./ansi.js";
+import { plural } from "./format.js";
 
 const LIMIT = 250_000;
 const CONTEXT = 2;
+const MOST_LINES = 1000;
+const LONGEST = 10_000;
 
 // A list of [sign, line], sign one of "-", "+", " ".
 export function diffLines(before, after) {
@@ -62,9 +65,12 @@ function changes(a, b) {
 
 const NAMES = { "-": "removed", "+": "added", " ": "same" };
 
+// As many lines as are bearable at once; the next ones are in a fold.
 export function drawDiff(lines) {
-  return h("pre", "diff", ...lines.map(([sign, line]) =>
-    h("span", NAMES[sign], `${sign} `, ...visible(line))));
+  const shown = lines.slice(0, MOST_LINES).map(([sign, line]) =>
+    h("span", NAMES[sign], `${sign} `, ...visible(line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line)));
+  const rest = lines.slice(MOST_LINES);
+  return h("pre", "diff", ...shown, rest.length > 0 && fold("more", [plural(rest.length, "more line")], () => drawDiff(rest)));
 }
 
 export function tally(lines) {

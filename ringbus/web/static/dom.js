@@ -10,7 +10,7 @@ export function h(tag, className, ...children) {
 
 export function append(parent, children) {
   for (const child of children) {
-    if (child === null || child === undefined || child === "") continue;
+    if (child === null || child === undefined || child === false || child === "") continue;
     parent.append(child);
   }
 }

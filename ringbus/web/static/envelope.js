@@ -11,16 +11,37 @@ export function parsePage(text) {
   const lines = text.split("\n");
   return {
     events: lines.slice(1, -1).filter(Boolean).map((line) => parseEnvelope(line.replace(/,$/, ""))),
-    next: JSON.parse(`{"events":[${lines.at(-1)}`).next_before,
+    ...ends(JSON.parse(`{"events":[${lines.at(-1)}`)),
   };
 }
+
+const ends = ({ next_before: next, next_after: later }) => ({ next, later });
 
 const exact = (key, value, context) =>
   typeof value === "number" && context?.source !== undefined && JSON.rawJSON && String(value) !== context.source
     ? JSON.rawJSON(context.source)
     : value;
 
+// Deeper than a script can go it is not laid out.
+export function json(value, indent = 0) {
+  try {
+    return JSON.stringify(value, null, indent) ?? "";
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return "(too deep to show)";
+  }
+}
+
 export function prettyJson(envelope) {
+  try {
+    return laidOut(envelope);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return envelope.raw;
+  }
+}
+
+function laidOut(envelope) {
   const { data, kind } = JSON.parse(envelope.raw, exact);
   if (kind === "stream") return JSON.stringify(data, null, 2);
   const { ms, position, raw, epoch, seq, ts_ns, n, ...event } = envelope;

@@ -68,11 +68,18 @@ export class Find {
 
 const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
+// Without recursion: an event may be deeper than a script can go.
 function hasText(value, pattern) {
-  if (typeof value === "string") return pattern.test(value);
-  if (typeof value !== "object" || value === null) return false;
-  if (Array.isArray(value)) return value.some((item) => hasText(item, pattern));
-  return Object.entries(value).some(([key, item]) => !UNSEEN.has(key) && hasText(item, pattern));
+  const ahead = [value];
+  while (ahead.length) {
+    const next = ahead.pop();
+    if (typeof next === "string" && pattern.test(next)) return true;
+    if (Array.isArray(next)) for (const item of next) ahead.push(item);
+    else if (typeof next === "object" && next !== null) {
+      for (const key of Object.keys(next)) if (!UNSEEN.has(key)) ahead.push(next[key]);
+    }
+  }
+  return false;
 }
 
 // Marks the text where it stands in the document, without touching the document.

@@ -98,6 +98,13 @@ export class Handling {
     await this.find.again();
   }
 
+  // All that was loaded goes, and may come again with numbers of its own.
+  restart() {
+    this.target = this.current?.position ?? this.target;
+    this.current = null;
+    this.find.matches.clear();
+  }
+
   added() {
     if (this.target && this.log.last) this.goTo(this.target);
   }
@@ -235,17 +242,35 @@ export class Handling {
     while (at >= 0 && at < shown.length && !isWanted(shown[at])) at += by;
     if (shown[at]) this.reveal(shown[at]);
     else if (by > 0 && !this.current && word === "match") this.jump(-1, isWanted, word);
-    else if (by < 0 && !this.log.isWhole) this.jumpEarlier(isWanted, word);
+    else if (this.log.first && !(by < 0 ? this.log.isWhole : this.log.isLive)) this.jumpBeyond(by, isWanted, word);
     else this.say(`no ${by < 0 ? "earlier" : "further"} ${word}`);
   }
 
-  async jumpEarlier(isWanted, word) {
-    const { first } = this.log;
-    this.say(`no ${word} in what is loaded: loading earlier events`);
-    if (!(await this.load("before"))) return;
-    const found = this.view.shown.slice(0, this.view.index(first.n)).findLast(isWanted);
+  // The server knows where turns begin and what holds a text; else what is before is loaded and looked at.
+  async jumpBeyond(by, isWanted, word) {
+    const asked = { turn: { kind: "turn_start" }, match: { text: this.find.query } }[word];
+    if (!asked) {
+      await this.jumpLoading(by, isWanted, word);
+      return;
+    }
+    this.say(`no ${word} in what is loaded: looking at the rest`);
+    try {
+      const position = await this.loader.look(by, asked, word === "match" ? (event) => this.find.isMatch(event) : () => true);
+      if (position) await this.goTo(position);
+      this.say(position ? "" : `no ${by < 0 ? "earlier" : "further"} ${word}`);
+    } catch (error) {
+      this.say(`could not look for it: ${error.message}`);
+    }
+  }
+
+  async jumpLoading(by, isWanted, word) {
+    const { first, last } = this.log;
+    this.say(`no ${word} in what is loaded: loading more`);
+    if (!(await this.load(by < 0 ? "before" : "after"))) return;
+    const { shown } = this.view;
+    const found = by < 0 ? shown.slice(0, this.view.index(first.n)).findLast(isWanted) : shown.slice(this.view.index(last.n + 1)).find(isWanted);
     if (found) this.reveal(found);
-    else this.say(`no ${word} in the earlier events loaded now`);
+    else this.say(`no ${word} in the events loaded now`);
   }
 
   place() {

@@ -4,9 +4,11 @@
 
 import { translate } from "./agents.js";
 import { h, fold } from "./dom.js";
-import { terminal, visible } from "./ansi.js";
+import { visible } from "./ansi.js";
 import { markdown } from "./markdown.js";
+import { json } from "./envelope.js";
 import { clock, count, duration, firstLine, plural } from "./format.js";
+import { output, pieces } from "./long.js";
 import { row, addTo, place } from "./rows.js";
 import { callBody, drawImage, drawResult, resultImages, resultText, summarise, toolName } from "./tools.js";
 
@@ -49,11 +51,11 @@ const LINES = {
   assistant,
   user,
   result,
-  error: (t, e, line) => t.put(row("error is-failure", e, ...visible(string(line.error?.message) || JSON.stringify(line.error ?? line)))),
+  error: (t, e, line) => t.put(row("error is-failure", e, ...output(string(line.error?.message) || json(line.error ?? line), "output"))),
   rate_limit_event: rateLimit,
   stream_event: (t, e, line) => t.partials.feed(e, line),
   tool_progress: quiet,
-  tool_use_summary: (t, e, line) => t.put(row("muted", e, ...visible(string(line.summary)))),
+  tool_use_summary: (t, e, line) => t.put(row("muted", e, ...visible(firstLine(string(line.summary), 1000)))),
   keep_alive: quiet,
   control_request: control,
   control_response: quiet,
@@ -69,7 +71,7 @@ const LINES = {
   "system/api_retry": retry,
   "system/compact_boundary": compacted,
   "system/notification": (t, e, line) =>
-    t.put(row(line.priority === "immediate" ? "notice is-strong" : "notice", e, ...visible(string(line.text)))),
+    t.put(row(line.priority === "immediate" ? "notice is-strong" : "notice", e, ...visible(firstLine(string(line.text), 2000)))),
   "system/task_started": taskStarted,
   "system/task_progress": taskChanged,
   "system/task_updated": taskChanged,
@@ -103,12 +105,12 @@ function drawBlock(transcript, envelope, block) {
   if (block?.type === "image") return drawImage(block);
   if (isCall(block)) return call(transcript, envelope, block);
   if (isResult(block)) return h("div", "", ...drawResult(resultText(block.content), block.is_error === true));
-  return h("pre", "output", ...visible(JSON.stringify(block, null, 2)));
+  return h("div", "", ...output(json(block, 2)));
 }
 
 function thinking(text) {
   if (!text.trim()) return h("span", "thought", "thinking");
-  return fold("thought", [h("span", "preview", ...visible(firstLine(text)))], () => h("div", "thoughts", ...visible(text)));
+  return fold("thought", [h("span", "preview", ...visible(firstLine(text)))], () => pieces(text, (part) => h("div", "thoughts", ...visible(part))));
 }
 
 function call(transcript, envelope, block) {
@@ -177,7 +179,7 @@ function result(transcript, envelope, line) {
   const ok = line.is_error !== true && (line.subtype === undefined || line.subtype === "success");
   const usage = line.usage ?? {};
   const facts = [
-    ok ? "result" : `result: ${string(line.subtype).replaceAll("_", " ") || "error"}`,
+    ok ? "result" : `result: ${firstLine(string(line.subtype).replaceAll("_", " ")) || "error"}`,
     Number.isFinite(line.num_turns) && plural(line.num_turns, "step"),
     Number.isFinite(line.duration_ms) && duration(line.duration_ms),
     Number.isFinite(line.total_cost_usd) && `$${line.total_cost_usd.toFixed(line.total_cost_usd < 0.1 ? 4 : 2)}`,
@@ -186,7 +188,7 @@ function result(transcript, envelope, line) {
   const errors = Array.isArray(line.errors) ? line.errors.map((one) => (typeof one === "string" ? one : JSON.stringify(one))) : [];
   const text = ok ? "" : [string(line.result), ...errors].filter(Boolean).join("\n");
   transcript.put(row(ok ? "result" : "result is-failure", envelope, h("span", "facts", facts),
-    text && h("pre", "output", ...terminal(text))));
+    ...output(text)));
 }
 
 function init(transcript, envelope, line) {
@@ -198,15 +200,15 @@ function init(transcript, envelope, line) {
     Array.isArray(line.tools) && plural(line.tools.length, "tool"),
     down.length && `not connected: ${down.join(", ")}`,
   ].filter(Boolean).join(" · ");
-  transcript.put(row("muted", envelope, ...visible(facts)));
+  transcript.put(row("muted", envelope, ...visible(firstLine(facts, 1000))));
 }
 
 function hook(transcript, envelope, line) {
   const bad = line.outcome !== undefined && line.outcome !== "success";
   const text = [string(line.stderr), string(line.output) || string(line.stdout)].filter(Boolean).join("\n");
-  const title = `hook ${string(line.hook_name) || string(line.hook_event)}${bad ? `: ${line.outcome}` : ""}`;
+  const title = firstLine(`hook ${string(line.hook_name) || string(line.hook_event)}${bad ? `: ${line.outcome}` : ""}`);
   transcript.put(row(bad ? "hook is-failure" : "hook muted", envelope,
-    text ? fold("hook", [h("span", "preview", ...visible(title))], () => h("pre", "output tall", ...terminal(text))) : title));
+    text ? fold("hook", [h("span", "preview", ...visible(title))], () => output(text, "output tall")) : title));
 }
 
 function retry(transcript, envelope, line) {

@@ -1,10 +1,10 @@
-// Pages of history, fetched in either direction. History answers with what is before a position;
-// since seqs are dense, what is after one is asked for as what is before a later one.
+// Pages of history, fetched in either direction, and what is looked for in all of it.
 
 import { parsePage } from "./envelope.js";
 
-const PAGE_EVENTS = 500;
+const PAGE_EVENTS = 300;
 const NEWEST_EVENTS = 1000;
+const LOOKED_AT = 10;
 
 export class Loader {
   constructor(url, log) {
@@ -24,10 +24,12 @@ export class Loader {
     }
   }
 
-  async page(before, limit = PAGE_EVENTS) {
+  // A page of the history; `asked` has what else there is to choose by: after, kind, text.
+  async page(before, limit = PAGE_EVENTS, asked = {}) {
     const url = new URL(this.url, location.href);
-    url.searchParams.set("limit", limit);
-    if (before !== null) url.searchParams.set("before", before);
+    for (const [name, value] of Object.entries({ limit, before, ...asked })) {
+      if (value !== null) url.searchParams.set(name, value);
+    }
     const response = await fetch(url);
     if (!response.ok) throw new Error(`status ${response.status}`);
     return parsePage(await response.text());
@@ -44,18 +46,28 @@ export class Loader {
 
   // The events just after what is loaded, for a log whose end is not the newest.
   async newer() {
-    const { last, epochs } = this.log;
-    const names = [...epochs.keys()];
-    for (let at = names.indexOf(last.epoch), from = last.seq + 1; at < names.length; at += 1, from = epochs.get(names[at])?.low) {
-      for (let step = PAGE_EVENTS; ; step *= 2) {
-        const { events } = await this.page(`${names[at]}-${from + step}`, Math.min(step, 5000));
-        if (this.log.last !== last) return [];
-        const entries = kept(events).map((event) => this.log.append(event)).filter(Boolean);
-        if (entries.length) return entries;
-        if (from + step > epochs.get(names[at]).high) break;
-      }
+    const { last } = this.log;
+    for (let after = last.position; after; ) {
+      const { events, later } = await this.page(null, PAGE_EVENTS, { after });
+      if (this.log.last !== last) return [];
+      const entries = kept(events).map((event) => this.log.append(event)).filter(Boolean);
+      if (entries.length) return entries;
+      after = later;
     }
     return [];
+  }
+
+  // The position of the nearest event that `isWanted` among those `asked` for, before or after what
+  // is loaded; null for none.
+  async look(by, asked, isWanted) {
+    for (let from = (by < 0 ? this.log.first : this.log.last).position; from; ) {
+      const { events, next, later } = await (by < 0
+        ? this.page(from, LOOKED_AT, asked) : this.page(null, LOOKED_AT, { ...asked, after: from }));
+      const found = by < 0 ? events.findLast(isWanted) : events.find(isWanted);
+      if (found) return found.position;
+      from = by < 0 ? next : later;
+    }
+    return null;
   }
 
   async newest() {
@@ -93,4 +105,4 @@ export class Loader {
 
 // Text that was still being written is not read again: its final line is.
 export const isPassing = (event) => event.kind === "stream" && event.data?.type === "stream_event";
-const kept = (events) => events.filter((event) => !isPassing(event));
+export const kept = (events) => events.filter((event) => !isPassing(event));

@@ -4,10 +4,20 @@
 
 import { h } from "./dom.js";
 import { visible } from "./ansi.js";
+import { pieces } from "./long.js";
+
+// Beyond that a paragraph is no prose, and looking for marks in it takes long.
+const LONGEST = 5000;
 
 const INLINE = /(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*(\S(?:[\s\S]*?\S)?)\*\*|(?<![\w*])\*(\S(?:[^*\n]*?\S)?)\*(?![\w*])|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)|(https?:\/\/[^\s<>"'`)\]]+[^\s<>"'`)\].,;:!?])/g;
 
 export function markdown(text) {
+  const [first, ...rest] = pieces(text, part);
+  first.append(...rest);
+  return first;
+}
+
+function part(text) {
   const lines = text.split("\n");
   const out = [];
   let at = 0;
@@ -86,6 +96,7 @@ function paragraph(lines, at, out) {
 }
 
 function inline(text) {
+  if (text.length > LONGEST) return visible(text);
   const nodes = [];
   let from = 0;
   for (const match of text.matchAll(INLINE)) {

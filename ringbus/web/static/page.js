@@ -3,7 +3,7 @@
 
 import { ago, plural, wholeDuration } from "./format.js";
 import { Handling } from "./handling.js";
-import { Loader, isPassing } from "./loader.js";
+import { Loader, isPassing, kept } from "./loader.js";
 import { Log } from "./log.js";
 import { Seen } from "./seen.js";
 import { Status } from "./status.js";
@@ -13,6 +13,7 @@ import { View } from "./view.js";
 
 const BEHIND_MS = 2000;
 const MOST_ARRIVED = 20_000;
+const FIRST_EVENTS = 40;
 const MOST_STEPS = 200;
 const element = (id) => document.getElementById(id);
 
@@ -47,7 +48,12 @@ const handling = new Handling({ agent, log, view, tail, loader, load, showEnd })
 view.drawn = () => {
   seen.draw(view.root, log);
   handling.drawn();
+  tail.settle();
 };
+view.isFollowing = () => tail.following;
+let isForetaste = location.hash.length < 2 && location.search === "";
+const ahead = []; // what came before the foretaste was reached
+if (isForetaste) taste();
 const stream = new Stream(events, { batch, state: connectionChanged });
 earlier.addEventListener("click", () => load("before"));
 const moveSoon = soon(moved);
@@ -70,7 +76,39 @@ function soon(action) {
 
 // --- what comes in -----------------------------------------------------------------------
 
+// The last events, drawn before the connection stands, which brings them again.
+async function taste() {
+  const { events: items } = await loader.page(null, FIRST_EVENTS).catch(() => ({ events: [] }));
+  if (!isForetaste || !items.length) return;
+  isForetaste = false;
+  batch(items.map((event) => ({ event })));
+  isForetaste = log.first !== null;
+}
+
+// What comes first is from before the foretaste, and goes in front of it all at once; what is not yet
+// in its place waits. All starts over where that cannot be, as when events are missing between them.
+function joined(items) {
+  ahead.push(...items);
+  const [{ epoch, seq }, { position }] = [log.first, log.last];
+  const end = ahead.findIndex(({ event }) => event?.position === position);
+  if (end < 0 && connection.state !== "live" && ahead.length < MOST_ARRIVED) return [];
+  isForetaste = false;
+  const all = ahead.splice(0);
+  const start = all.findIndex(({ event }) => event !== undefined && event.epoch === epoch && event.seq >= seq);
+  if (end < 0 || all.slice(0, end).some(({ event }) => event === undefined)) {
+    startOver();
+    return all;
+  }
+  const before = all.slice(0, start).map(({ event }) => event);
+  status = new Status();
+  for (const event of before) status.feed(event);
+  addEarlier(log.prepend(kept(before)));
+  return all.slice(start);
+}
+
 function batch(items) {
+  isForetaste &&= log.first !== null;
+  if (isForetaste) items = joined(items);
   const added = [];
   let passing = 0;
   for (const item of items) {
@@ -81,7 +119,8 @@ function batch(items) {
   handling.feed(added);
   if (log.isLive) view.grow(added, tail.following);
   if (passing && isLast()) addPassing(items);
-  log.bound(view.low, view.high);
+  // What came in is to stay while the end is followed, though it may not be drawn yet.
+  log.bound(view.low, tail.following ? Infinity : view.high);
   handling.added();
   tail.added(log.isLive ? added.length : items.length - passing);
   if (connection.state === "live") seen.settle(log);
@@ -121,6 +160,7 @@ function addGap(gap, added) {
 }
 
 function startOver() {
+  handling.restart();
   log.clear();
   log.epochs.clear();
   view.clear();
@@ -134,7 +174,9 @@ function startOver() {
 // Brings what is drawn in line with where the screen is, a step a frame until nothing is left to do.
 function moved() {
   if (!log.entries.length) return;
-  const wanted = tail.following && isLast() && view.edges().above > innerHeight ? null : view.follow((change) => tail.hold(change));
+  // What comes in is drawn as it comes; only above it there may be room.
+  if (tail.following && (!isLast() || view.edges().above > innerHeight)) return;
+  const wanted = view.follow((change) => tail.hold(change));
   if (wanted === "drawn" && (steps += 1) < MOST_STEPS) moveSoon();
   else if (wanted === "before" && !log.isWhole && !tail.following) load("before");
   else if (wanted === "after" && !log.isLive) load("after");
@@ -154,8 +196,7 @@ async function load(what) {
       if (typeof what === "function") {
         await handling.replaced();
         view.refresh();
-      }
-      log.bound(view.low, view.high);
+      } else log.bound(view.low, view.high);
       earlier.dataset.problem = "";
       showRoom();
       moveSoon();
@@ -244,7 +285,10 @@ function showRoom() {
 
 function connectionChanged(state, reason = "") {
   connection = { state, reason };
-  if (state === "live") seen.settle(log);
+  if (state === "live") {
+    if (ahead.length) batch([]);
+    seen.settle(log);
+  }
   showConnection();
 }
 

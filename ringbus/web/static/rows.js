@@ -5,6 +5,7 @@ import { h, append, fold } from "./dom.js";
 import { terminal, visible, plain } from "./ansi.js";
 import { prettyJson } from "./envelope.js";
 import { clock, fullTime, firstLine, lineCount, plural } from "./format.js";
+import { output } from "./long.js";
 import { shortJson } from "./tools.js";
 
 export function row(kind, envelope, ...children) {
@@ -45,10 +46,10 @@ export function note(envelope) {
   ].filter(Boolean).join(", ");
   const body = lineCount(text) > NOTE_LINES || text.length > 2000
     ? fold("note", [h("span", "preview", ...visible(plain(firstLine(text)))), h("span", "count", plural(lineCount(text), "line"))],
-      () => h("pre", "output tall", ...terminal(text)))
+      () => output(text, "output tall"))
     : h("pre", "output", ...terminal(text));
   return row(`note note-${knownSource(source)}`, envelope,
-    h("span", "source", knownSource(source)), body, about && h("span", "muted", ...visible(about)));
+    h("span", "source", knownSource(source)), body, about && h("span", "muted", ...visible(firstLine(about, 500))));
 }
 
 const knownSource = (source) => (["stdout", "stderr", "harness"].includes(source) ? source : "harness");
@@ -80,7 +81,7 @@ export function fallback(envelope, value) {
   const bad = /(^|[._/ ])(error|failed|failure)$/.test(label);
   return row(bad ? "fallback is-failure" : "fallback", envelope,
     fold("json", [h("span", "label", ...visible(label)), h("span", "preview", ...visible(plain(telling(value))))],
-      () => h("pre", "output tall", ...visible(prettyJson(envelope)))));
+      () => output(prettyJson(envelope), "output tall")));
 }
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
@@ -90,8 +91,10 @@ function nameOf(value) {
   if (!isObject(value)) return value === null ? "null" : typeof value;
   const own = [value.type, value.subtype].filter((part) => typeof part === "string").join("/");
   const inner = [value.item?.type, value.frame?.method, value.method].find((part) => typeof part === "string");
-  return [own, inner].filter(Boolean).join(" ") || value.kind?.toString() || "object";
+  return firstLine([own, inner].filter(Boolean).join(" ") || string(value.kind) || "object");
 }
+
+const string = (value) => (typeof value === "string" ? value : "");
 
 const TELLING = ["text", "message", "command", "content", "summary", "description", "error", "title", "name", "path", "query", "status", "result"];
 

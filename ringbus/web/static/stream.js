@@ -1,6 +1,7 @@
 // The connection to one agent's events: a source with its states told in words, gathered
-// batches once a frame instead of one call per event, and its own way back where a browser gives up
-// (a refused stream) or does not notice (a machine that slept).
+// batches once a frame instead of one call per event, each no larger than what a frame has time for,
+// and its own way back where a browser gives up (a refused stream) or does not notice (a machine
+// that slept).
 
 import { parseEnvelope } from "./envelope.js";
 import { openSource } from "./shared.js";
@@ -11,6 +12,9 @@ const SLEPT_MS = 45_000;
 const QUIET_MS = 250;
 const HIDDEN_BATCH_MS = 250;
 const FRESH_MS = 2000;
+const FRAME_MS = 12;
+const LEAST_BATCH = 25;
+const MOST_BATCH = 1000;
 
 const isFresh = ({ event }) => event !== undefined && Date.now() - event.ms < FRESH_MS;
 
@@ -23,6 +27,7 @@ export class Stream {
     this.position = null;
     this.pending = [];
     this.isScheduled = false;
+    this.most = 200; // items in a batch: as many as it turns out there is time for
     this.open("connecting");
     this.watchSleep();
     addEventListener("pagehide", () => this.source.close());
@@ -41,7 +46,7 @@ export class Stream {
     this.to(state);
     this.source = openSource(url);
     this.source.onopen = () => this.to(this.position === null ? "waiting" : "catching-up");
-    this.source.onmessage = (message) => this.take({ event: parseEnvelope(message.data) });
+    this.source.onmessage = ({ data, lastEventId }) => this.take({ text: data, position: lastEventId });
     this.source.addEventListener("gap", (message) => this.takeGap(message));
     this.source.addEventListener("cursor", (message) => this.takeCursor(message));
     this.source.addEventListener("reset", () => this.take({ reset: true }));
@@ -69,11 +74,15 @@ export class Stream {
     this.position = lastEventId;
   }
 
+  // Kept as text until there is time for it.
   take(item) {
-    if (item.event) this.position = item.event.position;
+    if (item.position) this.position = item.position;
     if (item.reset) this.position = null;
-    if (this.state !== "live") this.to(isFresh(item) ? "live" : "catching-up");
     this.pending.push(item);
+    this.schedule();
+  }
+
+  schedule() {
     if (this.isScheduled) return;
     this.isScheduled = true;
     if (document.hidden) setTimeout(() => this.flush(), HIDDEN_BATCH_MS);
@@ -82,16 +91,29 @@ export class Stream {
 
   flush() {
     this.isScheduled = false;
-    this.handlers.batch(this.pending.splice(0));
+    const start = performance.now();
+    const most = document.hidden ? MOST_BATCH : this.most;
+    const items = this.pending.splice(0, most).map((item) => (item.text === undefined ? item : { event: parseEnvelope(item.text) }));
+    if (this.state !== "live") this.to(isFresh(items.at(-1)) ? "live" : "catching-up");
+    this.handlers.batch(items);
+    const took = performance.now() - start;
+    if (took > FRAME_MS) this.most = Math.max(LEAST_BATCH, Math.floor(most / 2));
+    else if (items.length === most) this.most = Math.min(MOST_BATCH, Math.ceil(most * 1.5));
+    if (this.pending.length) this.schedule();
   }
 
   // Live once something new comes, or nothing for a moment.
   to(state, reason = "") {
     clearTimeout(this.quietTimer);
-    if (state === "catching-up") this.quietTimer = setTimeout(() => this.to("live"), QUIET_MS);
+    if (state === "catching-up") this.quietTimer = setTimeout(() => this.settle(), QUIET_MS);
     if (state === this.state) return;
     this.state = state;
     this.handlers.state(state, reason);
+  }
+
+  settle() {
+    if (this.pending.length) this.to("catching-up");
+    else this.to("live");
   }
 
   watchSleep() {

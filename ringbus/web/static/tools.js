@@ -5,14 +5,16 @@
 import { h, fold } from "./dom.js";
 import { terminal, visible, plain } from "./ansi.js";
 import { diffLines, drawDiff, tally } from "./diff.js";
+import { json } from "./envelope.js";
 import { firstLine, lineCount, plural, preview } from "./format.js";
+import { output } from "./long.js";
 
 const string = (value) => (typeof value === "string" ? value : "");
 const SHORT = 120;
 const ERROR_LINES = 12;
 
 export function shortJson(value, limit = SHORT) {
-  const text = JSON.stringify(value) ?? "";
+  const text = json(value);
   return text.length > limit ? `${text.slice(0, limit)}…` : text;
 }
 
@@ -53,12 +55,12 @@ function todoSummary(todos) {
 
 export function toolName(name) {
   const parts = string(name).split("__");
-  return parts[0] === "mcp" && parts.length > 2 ? `${parts[1]} ${parts.slice(2).join("__")}` : string(name) || "tool";
+  return firstLine(parts[0] === "mcp" && parts.length > 2 ? `${parts[1]} ${parts.slice(2).join("__")}` : string(name)) || "tool";
 }
 
 export function summarise(name, input) {
   const known = isObject(input) && Object.hasOwn(SUMMARIES, name) ? SUMMARIES[name](input) : "";
-  if (known) return plain(known);
+  if (known) return plain(firstLine(known, 500));
   return isObject(input) && Object.keys(input).length === 0 ? "" : shortJson(input);
 }
 
@@ -73,14 +75,14 @@ export function callBody(name, input) {
   if ((name === "Task" || name === "Agent") && string(input.prompt)) return textFold("prompt", string(input.prompt));
   if (name === "TodoWrite" && Array.isArray(input.todos)) return todoBody(input.todos);
   if (!Object.hasOwn(SUMMARIES, name) && shortJson(input).endsWith("…")) {
-    return fold("more", ["input"], () => h("pre", "output", ...visible(JSON.stringify(input, null, 2))));
+    return fold("more", ["input"], () => output(json(input, 2)));
   }
   return null;
 }
 
 function editBody(input) {
   const lines = editLines(input);
-  if (lines.length <= 12) return drawDiff(lines);
+  if (lines.length <= 12 && lines.every(([, line]) => line.length < 1000)) return drawDiff(lines);
   return fold("more", [`change, ${plural(lines.length, "line")}`], () => drawDiff(lines));
 }
 
@@ -92,16 +94,16 @@ function todoBody(todos) {
 }
 
 function textFold(label, text) {
-  return fold("more", [`${label}, ${plural(lineCount(text), "line")}`], () => h("pre", "output", ...terminal(text)));
+  return fold("more", [`${label}, ${plural(lineCount(text), "line")}`], () => output(text));
 }
 
 export function resultText(content) {
   if (typeof content === "string") return content;
   if (content === undefined || content === null) return "";
-  if (!Array.isArray(content)) return JSON.stringify(content, null, 2);
+  if (!Array.isArray(content)) return json(content, 2);
   return content
     .filter((block) => block?.type !== "image")
-    .map((block) => (typeof block?.text === "string" ? block.text : JSON.stringify(block)))
+    .map((block) => (typeof block?.text === "string" ? block.text : json(block)))
     .join("\n");
 }
 
@@ -116,7 +118,7 @@ const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp
 export function drawImage(block) {
   const source = isObject(block.source) ? block.source : {};
   const type = string(source.media_type);
-  if (source.type !== "base64" || !IMAGE_TYPES.has(type)) return h("span", "muted", "image, not shown");
+  if (source.type !== "base64" || !IMAGE_TYPES.has(type) || !/^[\w+/\s]+=*\s*$/.test(string(source.data))) return h("span", "muted", "image, not shown");
   return fold("image", [`image, ${type.slice(6)}`], () => {
     const image = h("img", "picture");
     image.alt = "image from the agent";
@@ -141,6 +143,6 @@ export function drawResult(text, isError) {
     : [h("span", "preview", ...visible(plain(preview(clean)))), h("span", "count", plural(lines, "line"))];
   return [
     head && h("pre", "output", ...terminal(head)),
-    fold("result", label, () => h("pre", "output tall", ...terminal(clean))),
+    fold("result", label, () => output(clean, "output tall")),
   ];
 }

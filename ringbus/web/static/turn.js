@@ -3,6 +3,7 @@
 import { h, fold } from "./dom.js";
 import { visible, plain } from "./ansi.js";
 import { duration, firstLine, isToday, lineCount, moment, plural } from "./format.js";
+import { pieces } from "./long.js";
 import { Quiet } from "./quiet.js";
 import { addTo, row } from "./rows.js";
 
@@ -22,7 +23,7 @@ export class Turn {
 
   header(start) {
     const waiting = start.unread > 0 ? `${start.unread} more waiting` : "";
-    const who = h("div", "who", h("span", "from", ...visible(start.from)),
+    const who = h("div", "who", h("span", "from", ...visible(firstLine(start.from))),
       h("span", isToday(start.ms) ? "started" : "started is-past", moment(start.ms)), waiting && h("span", "waiting", waiting), this.outcome);
     return row("turn", start, who, prompt(start.body));
   }
@@ -53,9 +54,9 @@ export class Turn {
     const took = this.close(end);
     const words = [end.ok ? "turn ok" : "turn failed", took && `after ${took}`].filter(Boolean).join(" ");
     const element = row(end.ok ? "end" : "end is-failure", end, h("span", "facts", words));
-    if (end.note) addTo(element, h("span", "reason", ...visible(end.note)));
+    if (end.note) addTo(element, h("span", "reason", ...visible(firstLine(end.note, 1000))));
     this.rows.append(element);
-    if (!end.ok && end.note) this.outcome.title = end.note;
+    if (!end.ok && end.note) this.outcome.title = firstLine(end.note);
   }
 
   // Shows the outcome in the header; returns how long it took, in words, if that is known.
@@ -99,5 +100,5 @@ function prompt(body) {
   if (body === "") return h("div", "prompt muted", "no message");
   if (lineCount(body) <= PROMPT_LINES && body.length <= 900) return h("div", "prompt", ...visible(body));
   return fold("prompt", [h("span", "preview", ...visible(plain(firstLine(body)))), h("span", "count", plural(lineCount(body), "line"))],
-    () => h("div", "prompt-rest", ...visible(body)));
+    () => pieces(body, (part) => h("div", "prompt-rest", ...visible(part))));
 }

@@ -8,13 +8,16 @@ import { drawAnswers } from "./lines.js";
 import { Hole } from "./log.js";
 import { Transcript } from "./turns.js";
 
-const BLOCK = 40;
+const BLOCK = 40; // events on either side of a place that is drawn
+const STEP = 24; // events that are drawn at a time
+
 const MOST = 320;
 const MARGIN = 1200;
 const KEPT = 2400;
 const ROW_PIXELS = 28;
 const MEASURE_MS = 500;
 const MOST_PIXELS = 8_000_000;
+const REST = 4; // times as long as the last drawing took, before the next under a flood
 
 export class View {
   // `missing()` says how many events are known before and after what is loaded.
@@ -28,7 +31,9 @@ export class View {
     this.passes = null;
     this.pixels = ROW_PIXELS;
     this.measured = 0;
+    this.restUntil = 0;
     this.drawn = () => undefined;
+    this.isFollowing = () => false;
     this.clear();
   }
 
@@ -151,10 +156,22 @@ export class View {
     if (this.passes) {
       for (const entry of entries) if (this.lets(entry)) this.join(entry);
     }
-    if (isFollowing && this.shown.length - this.to > BLOCK * 2) this.showEnd();
+    if (isFollowing && this.shown.length - this.to > STEP * 2) this.flood();
     else if (isFollowing || (wasAtEnd && this.to - this.from < MOST)) this.addTo(this.shown.length);
     else this.space();
     if (isFollowing && this.to - this.from > MOST) this.cutBefore(this.to - MOST + BLOCK);
+  }
+
+  // More came in than can be added: the end is drawn anew, not more often than is bearable.
+  flood() {
+    clearTimeout(this.flooding);
+    const start = performance.now();
+    if (start < this.restUntil) {
+      this.flooding = setTimeout(() => this.isFollowing() && this.flood(), this.restUntil - start);
+      return;
+    }
+    this.draw(this.shown.length - STEP * 2, this.shown.length);
+    this.restUntil = performance.now() + (performance.now() - start) * REST;
   }
 
   // A result may bring its call with it, and any match the prompt of its turn.
@@ -234,7 +251,7 @@ export class View {
 
   extendBefore() {
     const { from } = this;
-    const start = this.whole(Math.max(0, from - BLOCK));
+    const start = this.whole(Math.max(0, from - STEP));
     const part = new Transcript(document.createElement("div"));
     for (let at = start; at < from; at += 1) this.put(part, this.shown[at], this.high - 1);
     part.partials.clear();
@@ -246,7 +263,7 @@ export class View {
   }
 
   extendAfter() {
-    this.addTo(this.whole(Math.min(this.shown.length, this.to + BLOCK)));
+    this.addTo(this.whole(Math.min(this.shown.length, this.to + STEP)));
     this.trimBefore();
   }
 
