@@ -352,3 +352,9 @@ class Emitting:
 def wait_stored(bus: Bus) -> None:
     """Returns when all that is in the ring is stored."""
     assert bus.wait_stored(60)
+
+
+def store(agent: Agent, bus: Bus) -> None:
+    """Everything emitted so far goes to the history; then the persister leaves."""
+    with serving(agent):
+        assert bus.wait_stored(60)

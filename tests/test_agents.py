@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from storing import SMALL, emit_notes, numbers, put, serving, stored, texts
+from storing import SMALL, emit_notes, numbers, put, serving, store, stored, texts
 from turns import Agent, fresh_agent, is_alive, ringbus, wait_until
 
 from ringbus import removal
@@ -18,13 +18,6 @@ from ringbus.history import History, lines_folder
 from ringbus.persister.writer_lock import WriterLock
 from ringbus.removal import collect, remove_agent
 from ringbus.ring import Ring, list_rings
-
-
-def store(agent: Agent, bus: Bus) -> None:
-    """Everything emitted so far goes to the history; then the persister leaves."""
-    with serving(agent):
-        assert bus.wait_stored(60)
-
 
 # --- which there are ----------------------------------------------------------------------
 
