@@ -27,12 +27,17 @@ static uint64_t load_word(const struct rb_segment *segment, uint32_t block) {
     return rb_load_acquire_64(&segment->words[block]);
 }
 
-uint32_t rb_pool_count_free(const struct rb_segment *segment) {
+/* FREE blocks, counted no further than `most`. */
+static uint32_t count_any(const struct rb_segment *segment, uint32_t most) {
     uint32_t count = 0;
-    for (uint32_t b = 0; b < segment->geometry.block_count; b++) {
+    for (uint32_t b = 0; b < segment->geometry.block_count && count < most; b++) {
         count += !rb_word_is_owned(rb_load_relaxed_64(&segment->words[b]));
     }
     return count;
+}
+
+uint32_t rb_pool_count_free(const struct rb_segment *segment) {
+    return count_any(segment, segment->geometry.block_count);
 }
 
 /* Keeps the candidates sorted, newest first, so that the oldest is taken from the end. */
@@ -170,32 +175,33 @@ bool rb_pool_give_back(struct rb_segment *segment, const struct rb_pool_view *vi
     return rb_cas_acq_rel_64(&segment->words[block], &owned, as);
 }
 
-/* FREE blocks whose word is the same in two passes: blocks in somebody's swift hands do not count. */
-static uint32_t count_steady(const struct rb_segment *segment) {
+/* The same of those whose word is the same in two passes: blocks in somebody's swift hands do not
+ * count. */
+static uint32_t count_steady(const struct rb_segment *segment, uint32_t most) {
     uint64_t seen[RB_MAX_BLOCKS];
     uint32_t count = 0;
     for (uint32_t b = 0; b < segment->geometry.block_count; b++) {
         seen[b] = load_word(segment, b);
     }
-    for (uint32_t b = 0; b < segment->geometry.block_count; b++) {
+    for (uint32_t b = 0; b < segment->geometry.block_count && count < most; b++) {
         count += !rb_word_is_owned(seen[b]) && load_word(segment, b) == seen[b];
     }
     return count;
 }
 
-static uint32_t count_free(const struct rb_segment *segment, bool steady) {
-    return steady ? count_steady(segment) : rb_pool_count_free(segment);
+static bool has_free(const struct rb_segment *segment, uint32_t wanted, bool steady) {
+    return (steady ? count_steady(segment, wanted) : count_any(segment, wanted)) >= wanted;
 }
 
 bool rb_pool_has_room(struct rb_segment *segment, struct rb_pool_view *view, uint32_t blocks,
                       bool steady) {
-    uint32_t reserve = 3 * segment->geometry.lane_count;
-    if (count_free(segment, steady) >= blocks + reserve) {
+    const uint32_t wanted = blocks + 3 * segment->geometry.lane_count; /* and a reserve */
+    if (has_free(segment, wanted, steady)) {
         return true;
     }
     rb_pool_recover(segment);
     view->count = 0;
-    return count_free(segment, steady) >= blocks + reserve;
+    return has_free(segment, wanted, steady);
 }
 
 void rb_pool_recover(struct rb_segment *segment) {
