@@ -107,7 +107,8 @@ class Browser:
         self._is_connected = True
         for number, frame in enumerate(frames(response), 1):
             self._last_id = frame.get("id", self._last_id)
-            self.found.append(item_of(frame["data"].encode(), frame.get("event")))
+            if frame.get("event") != "cursor":  # which tells the place alone
+                self.found.append(item_of(frame["data"].encode(), frame.get("event")))
             self._is_over = self._is_over or f'"{LAST}"' in frame["data"]
             if number == most or self._is_over:
                 break
