@@ -34,7 +34,7 @@ export class Partials {
     if (CLASSES[block.type]) addTo(element, h("div", block.type === "text" ? "prose live-text" : "thoughts", text));
     else addTo(element, h("div", "call", h("span", "name", toolName(block.name)), h("span", "summary", text)));
     message.blocks.set(index, { type: block.type, row: element, text });
-    this.transcript.put(element, parent || null);
+    this.transcript.append(element, parent || null);
   }
 
   extend(parent, { index, delta }) {

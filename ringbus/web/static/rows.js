@@ -15,10 +15,11 @@ export function row(kind, envelope, ...children) {
 }
 
 // Marks an element as the one place where an event is drawn; also the target of its permalink.
-export function place(element, { position, n }) {
+export function place(element, { position, n, ms }) {
   element.dataset.position = position;
   element.id = position;
   element.n = n;
+  element.ms = ms;
 }
 
 function gutter({ ms, position, seq }) {

@@ -50,6 +50,7 @@ export class Turn {
     return this.head !== null || this.rows.hasChildNodes() || this.quiet.events.length > 0;
   }
 
+  // Returns the row that says so.
   finish(end) {
     const took = this.close(end);
     const words = [end.ok ? "turn ok" : "turn failed", took && `after ${took}`].filter(Boolean).join(" ");
@@ -57,6 +58,7 @@ export class Turn {
     if (end.note) addTo(element, h("span", "reason", ...visible(firstLine(end.note, 1000))));
     this.rows.append(element);
     if (!end.ok && end.note) this.outcome.title = firstLine(end.note);
+    return element;
   }
 
   // Shows the outcome in the header; returns how long it took, in words, if that is known.

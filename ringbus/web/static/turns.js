@@ -5,6 +5,7 @@
 
 import { h, fold } from "./dom.js";
 import { visible } from "./ansi.js";
+import { lastMoment, tellLater } from "./later.js";
 import { drawLine, fillResult } from "./lines.js";
 import { Partials } from "./partial.js";
 import { fallback, gap, note, place, row } from "./rows.js";
@@ -24,6 +25,7 @@ export class Transcript {
     this.tasks = new Map();
     this.partials = new Partials(this);
     this.retries = null;
+    this.moment = null; // when the last of what is drawn happened
   }
 
   add(event) {
@@ -50,12 +52,14 @@ export class Transcript {
   begin(event) {
     this.partials.clear();
     this.turns.at(-1)?.abandon();
-    this.open(new Turn(event));
+    tellLater(this.open(new Turn(event)).head, this.moment);
+    this.moment = event.ms;
   }
 
   end(event) {
     this.partials.clear();
-    this.turn().finish(event);
+    tellLater(this.turn().finish(event), this.moment);
+    this.moment = event.ms;
   }
 
   open(turn) {
@@ -70,11 +74,18 @@ export class Transcript {
   }
 
   put(element, parent = null) {
+    this.append(element, parent);
+    this.moment = element.ms ?? this.moment;
+    return true;
+  }
+
+  // The same for a row whose place another will take.
+  append(element, parent) {
     this.retries = null;
     const tool = parent === null ? undefined : this.tools.get(parent);
     if (parent !== null && !tool) element.dataset.parent = parent;
+    if (!tool) tellLater(element, this.moment);
     (tool ? tool.inner : this.turn().rows).append(element);
-    return true;
   }
 
   quiet(event) {
@@ -91,6 +102,7 @@ export class Transcript {
       this.retries = { line, list, number: 0 };
     } else {
       this.retries.number += 1;
+      this.moment = event.ms;
     }
     const entry = h("div", "", ...visible(words));
     if (this.retries.number > 0) place(entry, event);
@@ -107,6 +119,7 @@ export class Transcript {
     const entry = this.tools.get(id);
     if (!entry) return false;
     fillResult(entry, event, block, isPlace);
+    if (isPlace) this.moment = event.ms;
     return true;
   }
 
@@ -114,6 +127,7 @@ export class Transcript {
   absorb(older) {
     const [first] = this.turns;
     const last = older.turns.at(-1);
+    const row = first?.head ?? first?.rows.firstElementChild;
     if (first && last && !last.ended) {
       if (first.start === null) {
         last.merge(first);
@@ -125,6 +139,8 @@ export class Transcript {
     this.root.prepend(...older.turns.map((turn) => turn.element));
     this.turns.unshift(...older.turns);
     this.rejoin(older);
+    if (row?.isConnected) tellLater(row, older.moment);
+    this.moment ??= older.moment;
   }
 
   rejoin(older) {
@@ -163,6 +179,7 @@ export class Transcript {
     while (this.turns.length && !this.turns.at(-1).cutFrom(n)) this.turns.pop().element.remove();
     for (const element of this.root.querySelectorAll(".inner .row, .retries > div")) if (element.n >= n) element.remove();
     this.forgetCut();
+    this.moment = lastMoment(this.root);
   }
 
   forgetCut() {
