@@ -1,16 +1,17 @@
-"""The page of one agent: how late rows are."""
+"""The page of one agent: how late rows are, what is said besides, and images."""
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, says, show
-from turns import Agent
+from pages import calls, gives, has_count, has_text, line, partial, says, show
+from turns import Agent, wait_until
 from webserver import Server
 
-from ringbus.events import Event, Note, TurnEnd, TurnStart, encode
+from ringbus.events import Event, Note, Stream, TurnEnd, TurnStart, encode
 from ringbus.history import History
 
 if TYPE_CHECKING:
@@ -22,24 +23,36 @@ pytestmark = pytest.mark.browser
 def test_a_row_says_how_much_later_it_is_than_what_is_above(
     page: Page, server: Server, agent: Agent
 ) -> None:
-    """Between rows and between turns, from whichever side they are drawn; a result counts, too."""
-    minutes = [12 * (number // 10) for number in range(300)]
+    """Between rows and between turns, from whichever side they are drawn; a result counts, too.
+
+    Text that is still being written says it already, so that its final line moves nothing.
+    """
+    minutes = [12 * (number // 5) for number in range(300)]
     past = [(minute, Note(f"row {number}")) for number, minute in enumerate(minutes)]
     past += [
-        (400, TurnStart("operator", "far apart")),
-        (400, calls(("a", "Bash", {"command": "make"}))),
-        (420, gives("a", "made")),
-        (421, says("just after the result")),
-        (427, TurnEnd(ok=True)),
+        (760, TurnStart("operator", "far apart")),
+        (760, calls(("a", "Bash", {"command": "make"}))),
+        (780, gives("a", "made")),
+        (781, says("just after the result")),
+        (787, TurnEnd(ok=True)),
     ]
-    write_past(agent, past, ago_minutes=430 + 26 * 60)
+    write_past(agent, past, ago_minutes=790 + 26 * 60)
     with agent.bus() as bus:
-        bus.emit(TurnStart("operator", "a day after"))
         show(page, server, agent)
-        has_text(page.locator(".row-turn").last, "1 d later")
-        has_text(page.locator(".row-turn").first, "52 min later")
         has_text(page.locator(".row-end"), "6 min later")
-        has_count(page.locator(".row-text .later, .row-tool .later"), 0)
+        has_text(page.locator("#connection-word"), "live")
+        for event in (
+            {"type": "message_start", "message": {"id": "n"}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+        ):
+            bus.emit(partial(event), transient=True)
+        has_text(page.locator(".row-partial"), "1 d later")
+        bus.emit_many([says("a day after", "n"), TurnStart("operator", "at once")])
+        has_text(page.locator(".row-turn").last, "at once")
+        has_text(page.locator(".row-text").last, "1 d later")
+        has_count(page.locator(".row-turn").last.locator(".later"), 0)
+        has_count(page.locator(".row-text .later, .row-tool .later"), 1)
+        has_text(page.locator(".row-turn").first, "52 min later")
         found = page.evaluate(GO_UP)
     assert found == {"seqs": list(range(300)), "wrong": [], "moved": 0}
 
@@ -55,7 +68,7 @@ GO_UP = """async () => {
         for (const [index, row] of notes.entries()) {
             const seq = Number(row.querySelector(".seq").textContent);
             const words = row.querySelector(":scope > .later")?.textContent ?? "";
-            const isRight = words === (seq % 10 || !seq ? "" : "12 min later");
+            const isRight = words === (seq % 5 || !seq ? "" : "12 min later");
             if (index > 0 && !isRight) wrong.add(`${seq}: ${words}`);
             seqs.add(seq);
         }
@@ -82,3 +95,172 @@ def write_past(agent: Agent, past: list[tuple[float, Event]], *, ago_minutes: fl
         history.begin_epoch("5ce9a11ed0000001")
         history.append("5ce9a11ed0000001", rows, len(rows), [])
         history.end_epoch("5ce9a11ed0000001")
+
+
+def test_what_a_program_says_besides_is_drawn_for_what_it_is(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Refusals, signing in, progress, summaries: in words, each in its place."""
+    ids = {"uuid": "0a-uuid", "session_id": "0a-session"}
+    system = lambda subtype, **fields: line({"type": "system", "subtype": subtype, **fields, **ids})  # noqa: E731
+    denials = [
+        {"tool_name": "Bash", "tool_use_id": "d", "tool_input": {"command": "rm -rf out"}},
+        {"tool_name": "mcp__db__drop", "tool_use_id": "e", "tool_input": {}},
+    ]
+    with agent.bus() as bus:
+        bus.emit_many(
+            [
+                TurnStart("operator", "go"),
+                system("init", tools=["a"], mcp_servers=[{"name": "db", "status": "failed"}]),
+                signing(isAuthenticating=True, output=["open the link"]),
+                signing(isAuthenticating=False, output=[]),
+                signing(error="the key is revoked", output=[]),
+                calls(("d", "Bash", {"command": "rm -rf out"})),
+                system("permission_denied", tool_name="Bash", tool_use_id="d", message="not here"),
+                gives("d", "refused", is_error=True),
+                system("status", status=None, compact_result="failed", compact_error="too long"),
+                system("api_retry", attempt=1, max_retries=3, retry_delay_ms=999, no_response=True),
+                system("informational", level="info", content="a plain fact"),
+                system("local_command_output", content="two\nlines"),
+                system("news", state="short", detail="a longer text than the other"),
+                line({"type": "tool_use_summary", "summary": "removed what was built"}),
+                system("task_started", task_id="t", description="tides of a year"),
+                system("task_progress", task_id="t"),
+                *searched(),
+                calls(("p", "Bash", {"command": "make all"})),
+                line({"type": "tool_progress", "tool_use_id": "p", "elapsed_time_seconds": 31.7}),
+                line({"type": "tool_progress", "tool_use_id": "?", "elapsed_time_seconds": 1}),
+            ]
+        )  # fmt: skip
+        show(page, server, agent)
+        running = page.locator(".tool", has_text="make all").locator(".elapsed")
+        has_text(running, re.compile("^running, 32 s$"))
+        bus.emit(line({"type": "tool_progress", "tool_use_id": "p", "elapsed_time_seconds": 95}))
+        has_text(running, re.compile("^running, 1 min 35 s$"))
+        has_text(page.locator(".row-task .elapsed"), "running, ")
+        bus.emit(system("task_notification", task_id="t", status="failed", summary="no gauge"))
+        bus.emit(system("task_progress", task_id="t"))
+        bus.emit(gives("p", "made"))
+        bus.emit(line({"type": "tool_progress", "tool_use_id": "p", "elapsed_time_seconds": 99}))
+        bus.emit(
+            line(
+                {
+                    "type": "result", "subtype": "success", "is_error": True, "result": "no room",
+                    "terminal_reason": "prompt_too_long", "permission_denials": denials,
+                    "structured_output": {"answer": 42},
+                }
+            )
+        )  # fmt: skip
+        bus.emit(system("post_turn_summary", status_category="blocked", needs_action="allow it",
+                        status_detail="a command was refused"))  # fmt: skip
+        bus.emit(TurnEnd(ok=False, note="exit status 1"))
+        has_count(page.locator(".turn.is-failed"), 1)
+    row = lambda text: page.locator("#transcript .row", has_text=text)  # noqa: E731
+    has_text(row("not connected").locator("strong"), "not connected: db failed")
+    has_count(row("signing in: open the link"), 1)
+    has_text(page.locator(".row-error.is-failure").nth(0), "signing in failed: the key is revoked")
+    has_text(page.locator(".row-error.is-failure").nth(1), "compacting failed: too long")
+    has_count(row("permission refused: Bash $ rm -rf out, not here"), 1)
+    has_count(row("retry 1/3 in 1.0 s (no response)"), 1)
+    has_count(page.locator(".row-muted, .row-notice").get_by_text("a plain fact", exact=True), 1)
+    has_text(page.locator(".row-muted pre").last, "two\nlines")
+    news = page.locator(".row-fallback", has_text="system/news")
+    has_text(news.locator(".preview"), re.compile("^short$"))
+    has_text(page.locator(".row-task .is-failure .elapsed"), "failed, ")
+    red = "element => getComputedStyle(element).color"
+    failed = page.locator(".row-task .is-failure .elapsed, .row-end.is-failure > .cell")
+    assert failed.first.evaluate(red) == failed.last.evaluate(red)
+    has_text(page.locator(".row-task .result"), "no gauge")
+    search = page.locator(".tool", has_text="tides today")
+    has_text(search.locator(".result"), "The tides https://example.org/tides")
+    assert "is-open" not in (search.get_attribute("class") or "")
+    assert "0a-secret" not in (search.text_content() or "")
+    has_text(running, re.compile("s$"))
+    assert "running" not in (running.text_content() or "")
+    result = page.locator(".row-result.is-failure")
+    has_text(result, "result: prompt too long")
+    has_text(result.locator(".refused").nth(0), "permission refused: Bash $ rm -rf out")
+    has_text(result.locator(".refused").nth(1), "permission refused: db drop")
+    result.locator("summary").click()
+    has_text(result.locator("pre").last, '"answer": 42')
+    has_text(row("blocked: a command was refused"), "needs action: allow it")
+    has_count(page.locator(".row-fallback:not(.quiet *)"), 1)
+
+
+def signing(**fields: object) -> Stream:
+    """How signing in goes on."""
+    return line({"type": "auth_status", **fields})
+
+
+def searched() -> list[Stream]:
+    """A search that the other side of the wire ran: call and result are both in its message."""
+    found = {
+        "type": "web_search_result", "title": "The tides", "url": "https://example.org/tides",
+        "encrypted_content": "0a-secret",
+    }  # fmt: skip
+    call = {
+        "type": "server_tool_use", "id": "w", "name": "WebSearch", "input": {"query": "tides today"}
+    }  # fmt: skip
+    result = {"type": "web_search_tool_result", "tool_use_id": "w", "content": [found]}
+    return [
+        line({"type": "assistant", "message": {"id": "s", "content": [block]}})
+        for block in (call, result)
+    ]
+
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def test_images_are_shown_on_demand_and_never_fetched(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Those that came whole are pictures once they are unfolded; of others there is the address."""
+    base64 = {"type": "base64", "media_type": "image/png", "data": PIXEL}
+    address = "https://example.org/tide.png?at=<b>"
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with agent.bus() as bus:
+        bus.emit(calls(("a", "Read", {"file_path": "/x.png"}), ("b", "mcp__eye__look", {})))
+        bus.emit(gives("a", [{"type": "image", "source": base64}]))
+        bus.emit(gives("b", [{"type": "image", "data": PIXEL, "mimeType": "image/png"}]))
+        content = [
+            {"type": "image", "source": {"type": "url", "url": address}},
+            {"type": "image", "source": {"type": "url", "url": "javascript:window.pwned=1"}},
+            {"type": "image", "source": base64 | {"media_type": "image/svg+xml"}},
+            {"type": "image", "source": base64 | {"data": "iVBORw0KGgo="}},
+            {"type": "image", "source": {"type": "file", "file_id": "file-7"}},
+            {"type": "document", "title": "tides", "source": base64 | {"media_type": "x/pdf"}},
+            {"type": "document", "source": {"type": "text", "data": "plain"}},
+        ]  # fmt: skip
+        bus.emit(line({"type": "user", "message": {"role": "user", "content": content}}))
+        bus.emit(gives("?", [content[5], {"type": "text", "text": "beside it"}]))
+        show(page, server, agent)
+        has_text(page.locator("#transcript"), "beside it")
+        has_count(page.locator("#transcript img"), 0)
+        pictures = page.locator("details.image")
+        has_count(pictures, 3)
+        for number in range(3):
+            has_text(pictures.nth(number).locator("summary"), "image, png, ")
+            pictures.nth(number).locator("summary").click()
+        whole = "() => [...document.images].filter(one => one.naturalWidth === 1).length"
+        wait_until(lambda: page.evaluate(whole) == 2, "the pictures")
+        has_text(pictures.nth(2), "the browser cannot show it")
+        link = page.locator("#transcript a", has_text="example.org/tide.png?at=<b>")
+        assert link.get_attribute("rel") == "noopener noreferrer"
+        assert (link.get_attribute("href") or "").startswith("https://example.org/tide.png")
+        user = page.locator(".row-user")
+        user.first.locator("summary").last.click()
+        for words in (
+            "image at https://example.org", "image at javascript:window.pwned=1",
+            "image, svg+xml, 70 bytes, not shown", "image, file-7, not shown",
+            "document, tides, pdf, 70 bytes, not shown", "plain",
+        ):  # fmt: skip
+            has_text(user.first, words)
+        has_count(page.locator("#transcript a[href^=javascript]"), 0)
+        assert PIXEL[:20] not in (page.locator("#transcript").text_content() or "")
+        page.locator("#search").fill(PIXEL[:20])
+        has_text(page.locator("#found"), re.compile("^0$"))
+    assert [url for url in asked if not url.startswith((server.url, "data:", "blob:"))] == []

@@ -199,7 +199,7 @@ function cursorResult(id, result) {
 
 function piMessage(message) {
   const content = Array.isArray(message?.content) ? message.content : [];
-  if (message?.role === "user") return told(content.map(textOf).join("\n"));
+  if (message?.role === "user") return content.length ? [{ type: "user", message: { content } }] : QUIET;
   if (message?.role !== "assistant") return QUIET;
   if (!content.length) return message.errorMessage ? fails(message.errorMessage) : QUIET;
   return [blocks(...content.map((block) =>

@@ -14,8 +14,9 @@ export const RETRY = 64;
 export const CLASSES = { prompts: PROMPT, text: TEXT, tools: TOOL, errors: ERROR, notes: NOTE, other: OTHER };
 
 const FAILED = /(^|[._/])(error|failed|failure)$/;
-const isResult = (block) => /tool_result$/.test(String(block?.type));
-const isCall = (block) => /tool_use$/.test(String(block?.type));
+export const isResult = (block) => /tool_result$/.test(String(block?.type));
+export const isCall = (block) => /tool_use$/.test(String(block?.type));
+export const isBad = (block) => block?.is_error === true || /tool_result_error$/.test(String(block?.content?.type));
 
 // The bits of an event, and the ids of the calls it makes and of those it answers.
 export function classify(event) {
@@ -31,11 +32,11 @@ export function classify(event) {
 function addLine(found, line) {
   if (typeof line !== "object" || line === null || Array.isArray(line)) return;
   const { type, subtype } = line;
-  const isBad = line.error || line.is_error === true || FAILED.test(String(type)) || FAILED.test(String(subtype))
+  const hasFailed = line.error || line.compact_error || line.is_error === true || FAILED.test(String(type)) || FAILED.test(String(subtype))
     || (type === "result" && subtype !== undefined && subtype !== "success")
     || (line.outcome !== undefined && line.outcome !== "success");
   if (type === "system" && subtype === "api_retry") found.bits |= RETRY | OTHER;
-  else if (isBad) found.bits |= ERROR;
+  else if (hasFailed) found.bits |= ERROR;
   const { content } = line.message ?? {};
   if (typeof content === "string") found.bits |= TEXT;
   for (const block of Array.isArray(content) ? content : []) addBlock(found, block);
@@ -45,5 +46,5 @@ function addBlock(found, block) {
   if (block?.type === "text") found.bits |= TEXT;
   if (isCall(block)) found.calls.push(block.id);
   if (isResult(block)) found.answers.push(block.tool_use_id);
-  if (isCall(block) || isResult(block)) found.bits |= TOOL | (block.is_error === true ? ERROR : 0);
+  if (isCall(block) || isResult(block)) found.bits |= TOOL | (isBad(block) ? ERROR : 0);
 }

@@ -7,7 +7,10 @@ const SLICE_MS = 12;
 
 // What is in an event but not on the page.
 const UNSEEN = new Set(["uuid", "session_id", "sessionID", "sessionId", "signature", "id", "tool_use_id", "parent_tool_use_id",
-  "tool_use_result", "type", "role", "epoch", "kind", "raw", "position", "thread_id", "tool_id", "callID", "messageID"]);
+  "tool_use_result", "type", "role", "epoch", "kind", "raw", "position", "thread_id", "tool_id", "callID", "messageID", "encrypted_content"]);
+
+// The bytes of an image or a document.
+const isEncoded = (value, key) => key === "data" && (value.type === "base64" || typeof value.mimeType === "string");
 
 export class Find {
   constructor(log, changed) {
@@ -76,7 +79,7 @@ function hasText(value, pattern) {
     if (typeof next === "string" && pattern.test(next)) return true;
     if (Array.isArray(next)) for (const item of next) ahead.push(item);
     else if (typeof next === "object" && next !== null) {
-      for (const key of Object.keys(next)) if (!UNSEEN.has(key)) ahead.push(next[key]);
+      for (const key of Object.keys(next)) if (!UNSEEN.has(key) && !isEncoded(next, key)) ahead.push(next[key]);
     }
   }
   return false;

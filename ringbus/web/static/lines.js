@@ -3,14 +3,17 @@
 // because its type is new.
 
 import { translate } from "./agents.js";
+import * as aside from "./aside.js";
+import { isBad, isCall, isResult } from "./classes.js";
 import { h, fold } from "./dom.js";
 import { visible } from "./ansi.js";
 import { markdown } from "./markdown.js";
 import { json } from "./envelope.js";
-import { clock, count, duration, firstLine, plural } from "./format.js";
+import { count, duration, firstLine, plural } from "./format.js";
+import { drawMedia, isMedia, mediaIn } from "./images.js";
 import { output, pieces } from "./long.js";
 import { row, addTo, place } from "./rows.js";
-import { callBody, drawImage, drawResult, resultImages, resultText, summarise, toolName } from "./tools.js";
+import { callBody, drawResult, resultText, summarise, toolName } from "./tools.js";
 
 const string = (value) => (typeof value === "string" ? value : "");
 const blocksOf = (content) =>
@@ -43,7 +46,7 @@ function foretell(transcript, envelope, line) {
   for (const block of resultsIn(line)) transcript.closeTool(string(block.tool_use_id), envelope, block, false);
 }
 
-const resultsIn = (line) => (line?.type === "user" ? blocksOf(line.message?.content).filter(isResult) : []);
+const resultsIn = (line) => (["user", "assistant"].includes(line?.type) ? blocksOf(line.message?.content).filter(isResult) : []);
 
 const quiet = (transcript, envelope) => transcript.quiet(envelope);
 
@@ -52,26 +55,29 @@ const LINES = {
   user,
   result,
   error: (t, e, line) => t.put(row("error is-failure", e, ...output(string(line.error?.message) || json(line.error ?? line), "output"))),
-  rate_limit_event: rateLimit,
+  rate_limit_event: aside.rateLimit,
   stream_event: (t, e, line) => t.partials.feed(e, line),
-  tool_progress: quiet,
-  tool_use_summary: (t, e, line) => t.put(row("muted", e, ...visible(firstLine(string(line.summary), 1000)))),
+  tool_progress: aside.toolProgress,
+  tool_use_summary: aside.toolSummary,
+  auth_status: aside.signingIn,
   keep_alive: quiet,
-  control_request: control,
+  control_request: aside.control,
   control_response: quiet,
   control_cancel_request: quiet,
   command_lifecycle: quiet,
-  "system/init": init,
-  "system/status": (t, e, line) =>
-    line.status === "compacting" ? t.put(row("muted", e, "compacting the conversation")) : t.quiet(e),
+  "system/init": aside.init,
+  "system/status": aside.status,
   "system/thinking_tokens": quiet,
   "system/hook_started": quiet,
   "system/hook_progress": quiet,
   "system/hook_response": hook,
-  "system/api_retry": retry,
+  "system/api_retry": aside.retry,
   "system/compact_boundary": compacted,
-  "system/notification": (t, e, line) =>
-    t.put(row(line.priority === "immediate" ? "notice is-strong" : "notice", e, ...visible(firstLine(string(line.text), 2000)))),
+  "system/notification": aside.notification,
+  "system/informational": aside.informational,
+  "system/local_command_output": aside.informational,
+  "system/permission_denied": aside.refused,
+  "system/post_turn_summary": aside.turnSummary,
   "system/task_started": taskStarted,
   "system/task_progress": taskChanged,
   "system/task_updated": taskChanged,
@@ -83,28 +89,40 @@ function assistant(transcript, envelope, line) {
   const blocks = blocksOf(message.content);
   if (!blocks.length) return false;
   const failed = message.model === "<synthetic>" || Boolean(line.error);
-  const element = row(`assistant${failed ? " is-failure" : ""}`, envelope);
+  for (const block of blocks) transcript.partials.settle(line.parent_tool_use_id, message.id, block?.type);
+  const draw = (block) => drawBlock(transcript, envelope, block);
+  const rest = blocks.length === 1 ? ` row-${blockKind(blocks[0])}` : "";
+  return drawBlocks(transcript, envelope, line, { kind: `assistant${failed ? " is-failure" : ""}${rest}`, blocks, draw });
+}
+
+// Results go under their calls, the rest into a row: of the two the first is the event's place.
+function drawBlocks(transcript, envelope, line, { kind, blocks, draw }) {
+  const element = row(kind, envelope);
+  let isPlaced = false;
   for (const block of blocks) {
-    transcript.partials.settle(line.parent_tool_use_id, message.id, block?.type);
-    addTo(element, drawBlock(transcript, envelope, block));
+    const isJoined = isResult(block) && transcript.closeTool(string(block.tool_use_id), envelope, block, !isPlaced);
+    if (isJoined) isPlaced = true;
+    else addTo(element, draw(block));
   }
-  if (blocks.length === 1) element.classList.add(`row-${blockKind(blocks[0])}`);
+  if (!element.lastChild.hasChildNodes()) return true;
+  if (isPlaced) {
+    delete element.dataset.position;
+    element.removeAttribute("id");
+  }
   return transcript.put(element, line.parent_tool_use_id);
 }
 
 const blockKind = (block) =>
   ({ text: "text", thinking: "thinking", redacted_thinking: "thinking" })[block?.type]
   ?? (isCall(block) ? "tool" : "other");
-const isCall = (block) => ["tool_use", "server_tool_use", "mcp_tool_use"].includes(block?.type);
-const isResult = (block) => /tool_result$/.test(string(block?.type));
 
 function drawBlock(transcript, envelope, block) {
   if (block?.type === "text") return markdown(string(block.text));
   if (block?.type === "thinking") return thinking(string(block.thinking));
   if (block?.type === "redacted_thinking") return h("span", "thought", "thinking (hidden)");
-  if (block?.type === "image") return drawImage(block);
+  if (isMedia(block)) return drawMedia(block);
   if (isCall(block)) return call(transcript, envelope, block);
-  if (isResult(block)) return h("div", "", ...drawResult(resultText(block.content), block.is_error === true));
+  if (isResult(block)) return orphan(transcript, envelope, block);
   return h("div", "", ...output(json(block, 2)));
 }
 
@@ -121,33 +139,20 @@ function call(transcript, envelope, block) {
     h("div", "call", h("span", "name", ...visible(toolName(block.name))),
       h("span", "summary", ...visible(summarise(block.name, block.input))), elapsed),
     callBody(block.name, block.input), inner, result);
-  transcript.openTool(string(block.id), { tool, elapsed, result, inner, ms: envelope.ms });
+  const words = `${toolName(block.name)} ${summarise(block.name, block.input)}`;
+  transcript.openTool(string(block.id), { tool, elapsed, result, inner, words, ms: envelope.ms });
   return tool;
 }
 
 function user(transcript, envelope, line) {
   const blocks = blocksOf(line.message?.content);
   if (!blocks.length) return false;
-  const rest = [];
-  let placed = false;
-  for (const block of blocks) {
-    const joined = isResult(block) && transcript.closeTool(string(block.tool_use_id), envelope, block, !placed);
-    if (joined) placed = true;
-    else rest.push(block);
-  }
-  if (!rest.length) return true;
-  const element = row(line.isSynthetic ? "user muted" : "user", envelope);
-  if (placed) {
-    delete element.dataset.position;
-    element.removeAttribute("id");
-  }
-  for (const block of rest) addTo(element, said(transcript, envelope, block, line));
-  return transcript.put(element, line.parent_tool_use_id);
+  const draw = (block) => said(transcript, envelope, block, line);
+  return drawBlocks(transcript, envelope, line, { kind: line.isSynthetic ? "user muted" : "user", blocks, draw });
 }
 
 // What a user line says; the prompt of a subagent repeats its call, so it stays folded.
 function said(transcript, envelope, block, line) {
-  if (isResult(block)) return orphan(transcript, envelope, block);
   if (block?.type !== "text" || !line.parent_tool_use_id) return drawBlock(transcript, envelope, block);
   const text = string(block.text);
   return fold("prompt-fold muted", [h("span", "preview", ...visible(`prompt: ${firstLine(text)}`))], () => markdown(text));
@@ -155,20 +160,25 @@ function said(transcript, envelope, block, line) {
 
 // A result whose call is further up than what is loaded; joined when that part is loaded.
 function orphan(transcript, event, block) {
-  const isError = block.is_error === true;
+  const isError = isBad(block);
   const piece = h("div", `tool${isError ? " is-failure" : ""}`,
     h("div", "call", h("span", "summary", "result of an earlier call")),
-    h("div", "result", h("div", "answer", ...drawResult(resultText(block.content), isError), ...resultImages(block.content))));
+    h("div", "result", answer(block)));
   transcript.orphans.set(string(block.tool_use_id), { piece, event, block });
   return piece;
 }
 
+const answer = (block) => {
+  const [text, media] = [resultText(block.content), mediaIn(block.content)];
+  return h("div", "answer", ...(text || !media.length ? drawResult(text, isBad(block)) : []), ...media);
+};
+
 export function fillResult(entry, envelope, block, isPlace) {
-  const isError = block.is_error === true;
+  const isError = isBad(block);
   entry.tool.classList.remove("is-open");
   entry.tool.classList.toggle("is-failure", isError);
   entry.elapsed.textContent = `${isError ? "failed, " : ""}${duration(envelope.ms - entry.ms)}`;
-  const body = h("div", "answer", ...drawResult(resultText(block.content), isError), ...resultImages(block.content));
+  const body = answer(block);
   // What was told before its place came goes; another answer to the same call stays.
   for (const before of [...entry.result.children]) if (before.dataset.position === undefined) before.remove();
   if (isPlace) place(body, envelope);
@@ -179,7 +189,7 @@ function result(transcript, envelope, line) {
   const ok = line.is_error !== true && (line.subtype === undefined || line.subtype === "success");
   const usage = line.usage ?? {};
   const facts = [
-    ok ? "result" : `result: ${firstLine(string(line.subtype).replaceAll("_", " ")) || "error"}`,
+    ok ? "result" : `result: ${firstLine(failure(line))}`,
     Number.isFinite(line.num_turns) && plural(line.num_turns, "step"),
     Number.isFinite(line.duration_ms) && duration(line.duration_ms),
     Number.isFinite(line.total_cost_usd) && `$${line.total_cost_usd.toFixed(line.total_cost_usd < 0.1 ? 4 : 2)}`,
@@ -188,20 +198,17 @@ function result(transcript, envelope, line) {
   const errors = Array.isArray(line.errors) ? line.errors.map((one) => (typeof one === "string" ? one : JSON.stringify(one))) : [];
   const text = ok ? "" : [string(line.result), ...errors].filter(Boolean).join("\n");
   transcript.put(row(ok ? "result" : "result is-failure", envelope, h("span", "facts", facts),
-    ...output(text)));
+    ...output(text), ...aside.refusals(line.permission_denials), structured(line)));
 }
 
-function init(transcript, envelope, line) {
-  const servers = Array.isArray(line.mcp_servers) ? line.mcp_servers : [];
-  const down = servers.filter((server) => server?.status && server.status !== "connected")
-    .map((server) => `${string(server.name)} ${string(server.status)}`);
-  const facts = [
-    "session", string(line.model), line.claude_code_version && `version ${line.claude_code_version}`, string(line.cwd),
-    Array.isArray(line.tools) && plural(line.tools.length, "tool"),
-    down.length && `not connected: ${down.join(", ")}`,
-  ].filter(Boolean).join(" · ");
-  transcript.put(row("muted", envelope, ...visible(firstLine(facts, 1000))));
+// What a failure is called: a failed request ends as "success", and says elsewhere why.
+function failure({ subtype, terminal_reason: reason, api_error_status: status }) {
+  const name = [string(subtype), string(reason)].find((one) => one && !["success", "completed"].includes(one)) ?? "error";
+  return [name.replaceAll("_", " "), status && `status ${status}`].filter(Boolean).join(", ");
 }
+
+const structured = ({ structured_output: value }) =>
+  value !== undefined && value !== null && fold("more", ["structured output"], () => output(json(value, 2)));
 
 function hook(transcript, envelope, line) {
   const bad = line.outcome !== undefined && line.outcome !== "success";
@@ -209,32 +216,6 @@ function hook(transcript, envelope, line) {
   const title = firstLine(`hook ${string(line.hook_name) || string(line.hook_event)}${bad ? `: ${line.outcome}` : ""}`);
   transcript.put(row(bad ? "hook is-failure" : "hook muted", envelope,
     text ? fold("hook", [h("span", "preview", ...visible(title))], () => output(text, "output tall")) : title));
-}
-
-function retry(transcript, envelope, line) {
-  const cause = [line.error_status, string(line.error)].filter(Boolean).join(" ");
-  const words = `retry ${line.attempt ?? "?"}/${line.max_retries ?? "?"} in ${duration(line.retry_delay_ms)}${cause ? ` (${cause})` : ""}`;
-  transcript.retry(envelope, words);
-}
-
-function rateLimit(transcript, envelope, line) {
-  const info = line.rate_limit_info ?? {};
-  if (info.status === "allowed") return transcript.quiet(envelope);
-  const resets = Number(info.resetsAt) > 1e11 ? Number(info.resetsAt) : Number(info.resetsAt) * 1000;
-  const words = [
-    `rate limit: ${string(info.status).replaceAll("_", " ") || "unknown"}`,
-    string(info.rateLimitType).replaceAll("_", " "),
-    Number.isFinite(info.utilization) && `${Math.round(info.utilization * 100)} % used`,
-    resets > 0 && `resets ${clock(resets)}`,
-  ].filter(Boolean).join(", ");
-  return transcript.put(row(info.status === "rejected" ? "notice is-failure" : "notice is-strong", envelope, words));
-}
-
-function control(transcript, envelope, line) {
-  if (line.request?.subtype !== "can_use_tool") return transcript.quiet(envelope);
-  const { tool_name: name, input } = line.request;
-  return transcript.put(row("notice is-strong", envelope,
-    ...visible(`waiting for permission: ${toolName(name)} ${summarise(name, input)}`)));
 }
 
 function compacted(transcript, envelope, line) {
@@ -246,9 +227,11 @@ function compacted(transcript, envelope, line) {
 
 function taskStarted(transcript, envelope, line) {
   const state = h("span", "elapsed", "running");
-  transcript.tasks.set(string(line.task_id), { state, ms: envelope.ms });
-  transcript.put(row("task muted", envelope, h("div", "call", h("span", "name", "task"),
-    h("span", "summary", ...visible(firstLine(string(line.description)))), state)));
+  const result = h("div", "result");
+  const tool = h("div", "tool", h("div", "call", h("span", "name", "task"),
+    h("span", "summary", ...visible(firstLine(string(line.description)))), state), result);
+  transcript.tasks.set(string(line.task_id), { tool, state, result, ms: envelope.ms });
+  transcript.put(row("task muted", envelope, tool));
 }
 
 // A task whose start is not drawn has a row when it ends.
@@ -256,11 +239,18 @@ function taskChanged(transcript, envelope, line) {
   const task = transcript.tasks.get(string(line.task_id));
   const status = string(line.status ?? line.patch?.status);
   const isOver = status !== "" && status !== "running";
-  if (task && isOver) {
-    task.state.textContent = `${status}, ${duration(envelope.ms - task.ms)}`;
-    task.state.classList.toggle("is-failure", status === "failed");
-  }
+  if (task) changeTask(task, envelope, line, isOver ? status : "running");
   if (task || !isOver) return transcript.quiet(envelope);
   return transcript.put(row(status === "failed" ? "task is-failure" : "task muted", envelope,
     h("div", "call", h("span", "name", "task"), h("span", "summary", ...visible(firstLine(string(line.summary)))), h("span", "elapsed", status))));
+}
+
+// What it came to is told once, with its end or after it.
+function changeTask(task, { ms }, line, status) {
+  if (status === "running" && task.isOver) return;
+  task.isOver = status !== "running";
+  task.state.textContent = `${status}, ${duration(ms - task.ms)}`;
+  task.tool.classList.toggle("is-failure", status === "failed");
+  const said = task.isOver ? string(line.summary) : "";
+  if (said) task.result.replaceChildren(h("div", "answer", ...drawResult(said, status === "failed")));
 }

@@ -4,6 +4,7 @@
 
 import { h } from "./dom.js";
 import { visible } from "./ansi.js";
+import { link } from "./link.js";
 import { pieces } from "./long.js";
 
 // Beyond that a paragraph is no prose, and looking for marks in it takes long.
@@ -111,9 +112,5 @@ function span([, , codeText, bold, italic, label, target, bare]) {
   if (codeText !== undefined) return h("code", "", ...visible(codeText));
   if (bold !== undefined) return h("strong", "", ...inline(bold));
   if (italic !== undefined) return h("em", "", ...inline(italic));
-  const link = h("a", "", ...visible(label ?? bare));
-  link.href = target ?? bare;
-  link.rel = "noopener noreferrer";
-  link.target = "_blank";
-  return link;
+  return link(target ?? bare, label ?? bare);
 }

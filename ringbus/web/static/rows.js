@@ -108,6 +108,9 @@ function telling(value) {
       if (typeof object[key] === "string" && object[key].trim()) return firstLine(object[key]);
     }
   }
-  const { type, subtype, ...rest } = value;
+  const { type, subtype, uuid, session_id, ...rest } = value;
+  const texts = Object.values(rest).filter((one) => typeof one === "string" && one.trim());
+  const shortest = texts.sort((one, other) => one.length - other.length)[0];
+  if (shortest) return firstLine(shortest);
   return Object.keys(rest).length ? shortJson(rest, 160) : "";
 }

@@ -2,6 +2,7 @@
 // page of all agents. feed() takes each event once; words() puts the state into words for a moment.
 
 import { translate } from "./agents.js";
+import { isCall, isResult } from "./classes.js";
 import { firstLine, wholeDuration } from "./format.js";
 import { stateFigure, stateWord } from "./states.js";
 import { summarise, toolName } from "./tools.js";
@@ -96,8 +97,8 @@ export class Status {
   message(content) {
     let said = "";
     for (const block of Array.isArray(content) ? content : []) {
-      if (block?.type === "tool_use") this.open.set(block.id, `${toolName(block.name)} ${summarise(block.name, block.input)}`);
-      else if (block?.type === "tool_result") this.open.delete(block.tool_use_id);
+      if (isCall(block)) this.open.set(block.id, `${toolName(block.name)} ${summarise(block.name, block.input)}`);
+      else if (isResult(block)) this.open.delete(block.tool_use_id);
       said = block?.type === "text" ? "answering" : "thinking";
     }
     const [current] = [...this.open.values()].slice(-1);

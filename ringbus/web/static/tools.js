@@ -7,6 +7,7 @@ import { terminal, visible, plain } from "./ansi.js";
 import { diffLines, drawDiff, tally } from "./diff.js";
 import { json } from "./envelope.js";
 import { firstLine, lineCount, plural, preview } from "./format.js";
+import { isMedia } from "./images.js";
 import { output } from "./long.js";
 
 const string = (value) => (typeof value === "string" ? value : "");
@@ -101,30 +102,13 @@ export function resultText(content) {
   if (typeof content === "string") return content;
   if (content === undefined || content === null) return "";
   if (!Array.isArray(content)) return json(content, 2);
-  return content
-    .filter((block) => block?.type !== "image")
-    .map((block) => (typeof block?.text === "string" ? block.text : json(block)))
-    .join("\n");
+  return content.filter((block) => !isMedia(block)).map(partText).join("\n");
 }
 
-export function resultImages(content) {
-  if (!Array.isArray(content)) return [];
-  return content.filter((block) => block?.type === "image").map(drawImage);
-}
-
-// Only image types a browser decodes without scripting, and only on demand.
-const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
-
-export function drawImage(block) {
-  const source = isObject(block.source) ? block.source : {};
-  const type = string(source.media_type);
-  if (source.type !== "base64" || !IMAGE_TYPES.has(type) || !/^[\w+/\s]+=*\s*$/.test(string(source.data))) return h("span", "muted", "image, not shown");
-  return fold("image", [`image, ${type.slice(6)}`], () => {
-    const image = h("img", "picture");
-    image.alt = "image from the agent";
-    image.src = `data:${type};base64,${string(source.data)}`;
-    return image;
-  });
+// Of a page that a search found there is more than can be read: its text is encrypted.
+function partText(block) {
+  if (typeof block?.text === "string") return block.text;
+  return block?.type === "web_search_result" ? `${string(block.title)} ${string(block.url)}` : json(block);
 }
 
 // A result under its call: short ones whole, long ones as their first line and a fold; failures

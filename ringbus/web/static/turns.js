@@ -11,6 +11,8 @@ import { Partials } from "./partial.js";
 import { fallback, gap, note, place, row } from "./rows.js";
 import { Turn } from "./turn.js";
 
+const valueOf = (event) => (event.kind === "stream" ? event.data : event);
+
 export class Transcript {
   constructor(root) {
     this.root = root;
@@ -33,7 +35,7 @@ export class Transcript {
       this.draw(event);
     } catch (error) {
       console.error("cannot draw", event.position, error);
-      this.put(fallback(event, event.data ?? event));
+      this.put(fallback(event, valueOf(event)));
     }
   }
 
@@ -41,7 +43,7 @@ export class Transcript {
     if (event.kind === "turn_start") this.begin(event);
     else if (event.kind === "turn_end") this.end(event);
     else if (event.kind === "note") this.put(note(event));
-    else if (event.kind !== "stream" || !drawLine(this, event)) this.put(fallback(event, event.data ?? event));
+    else if (event.kind !== "stream" || !drawLine(this, event)) this.put(fallback(event, valueOf(event)));
   }
 
   addGap(event, n) {
@@ -121,6 +123,12 @@ export class Transcript {
     fillResult(entry, event, block, isPlace);
     if (isPlace) this.moment = event.ms;
     return true;
+  }
+
+  // A call goes on, as its program says now and then.
+  progress(id, words) {
+    const entry = this.tools.get(id);
+    if (entry?.tool.classList.contains("is-open")) entry.elapsed.textContent = words;
   }
 
   // Puts a transcript of earlier events in front of this one.
