@@ -27,16 +27,16 @@ def test_a_row_says_how_much_later_it_is_than_what_is_above(
 
     Text that is still being written says it already, so that its final line moves nothing.
     """
-    minutes = [12 * (number // 5) for number in range(300)]
+    minutes = [6 * (number // 5) for number in range(500)]
     past = [(minute, Note(f"row {number}")) for number, minute in enumerate(minutes)]
     past += [
-        (760, TurnStart("operator", "far apart")),
-        (760, calls(("a", "Bash", {"command": "make"}))),
-        (780, gives("a", "made")),
-        (781, says("just after the result")),
-        (787, TurnEnd(ok=True)),
+        (646, TurnStart("operator", "far apart")),
+        (646, calls(("a", "Bash", {"command": "make"}))),
+        (666, gives("a", "made")),
+        (667, says("just after the result")),
+        (673, TurnEnd(ok=True)),
     ]
-    write_past(agent, past, ago_minutes=790 + 26 * 60)
+    write_past(agent, past, ago_minutes=676 + 26 * 60)
     with agent.bus() as bus:
         show(page, server, agent)
         has_text(page.locator(".row-end"), "6 min later")
@@ -53,22 +53,23 @@ def test_a_row_says_how_much_later_it_is_than_what_is_above(
         has_count(page.locator(".row-turn").last.locator(".later"), 0)
         has_count(page.locator(".row-text .later, .row-tool .later"), 1)
         has_text(page.locator(".row-turn").first, "52 min later")
-        found = page.evaluate(GO_UP)
-    assert found == {"seqs": list(range(300)), "wrong": [], "moved": 0}
+        for to, by in ((0, -300), (499, 300)):
+            found = page.evaluate(GO, [to, by])
+            assert found == {"seqs": list(range(500)), "wrong": [], "moved": 0}
 
 
-# Goes up to the first note; notes which were met, and which of them say a wrong time or none. The
+# Goes to the note of a seq; notes which were met, and which of them say a wrong time or none. The
 # first row drawn has nothing above it.
-GO_UP = """async () => {
+GO = """async ([to, by]) => {
     const frame = () => new Promise(requestAnimationFrame);
     const [seqs, wrong] = [new Set(), new Set()];
     let moved = 0;
-    for (let tries = 0; !seqs.has(0) && tries < 3000; tries += 1) {
+    for (let tries = 0; !seqs.has(to) && tries < 3000; tries += 1) {
         const notes = [...document.querySelectorAll("#transcript .row-note")];
         for (const [index, row] of notes.entries()) {
             const seq = Number(row.querySelector(".seq").textContent);
             const words = row.querySelector(":scope > .later")?.textContent ?? "";
-            const isRight = words === (seq % 5 || !seq ? "" : "12 min later");
+            const isRight = words === (seq % 5 || !seq ? "" : "6 min later");
             if (index > 0 && !isRight) wrong.add(`${seq}: ${words}`);
             seqs.add(seq);
         }
@@ -76,7 +77,7 @@ GO_UP = """async () => {
         const top = mark?.getBoundingClientRect().top;
         await frame();
         if (mark?.isConnected && Math.abs(mark.getBoundingClientRect().top - top) > 1) moved += 1;
-        scrollBy({ top: -300, behavior: "instant" });
+        scrollBy({ top: by, behavior: "instant" });
         await frame();
         await frame();
     }
