@@ -64,6 +64,7 @@ def test_text_is_drawn_while_it_is_written_and_then_replaced(
         bus.emit(TurnStart("operator", "go"))
         show(page, server, agent)
         has_text(page.locator("#transcript"), "go")
+        has_text(page.locator("#connection-word"), "live")
         for event in (
             {"type": "message_start", "message": {"id": "m1"}},
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
