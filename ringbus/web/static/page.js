@@ -3,7 +3,7 @@
 
 import { ago, plural, wholeDuration } from "./format.js";
 import { Handling } from "./handling.js";
-import { Loader, isPassing, kept } from "./loader.js";
+import { Loader, isPassing } from "./loader.js";
 import { Log } from "./log.js";
 import { Seen } from "./seen.js";
 import { Status } from "./status.js";
@@ -13,7 +13,6 @@ import { View } from "./view.js";
 
 const BEHIND_MS = 2000;
 const MOST_ARRIVED = 20_000;
-const FIRST_EVENTS = 40;
 const MOST_STEPS = 200;
 const element = (id) => document.getElementById(id);
 
@@ -51,9 +50,6 @@ view.drawn = () => {
   tail.settle();
 };
 view.isFollowing = () => tail.following;
-let isForetaste = location.hash.length < 2 && location.search === "";
-const ahead = []; // what came before the foretaste was reached
-if (isForetaste) taste();
 const stream = new Stream(events, { batch, state: connectionChanged });
 earlier.addEventListener("click", () => load("before"));
 const moveSoon = soon(moved);
@@ -76,39 +72,7 @@ function soon(action) {
 
 // --- what comes in -----------------------------------------------------------------------
 
-// The last events, drawn before the connection stands, which brings them again.
-async function taste() {
-  const { events: items } = await loader.page(null, FIRST_EVENTS).catch(() => ({ events: [] }));
-  if (!isForetaste || !items.length) return;
-  isForetaste = false;
-  batch(items.map((event) => ({ event })));
-  isForetaste = log.first !== null;
-}
-
-// What comes first is from before the foretaste, and goes in front of it all at once; what is not yet
-// in its place waits. All starts over where that cannot be, as when events are missing between them.
-function joined(items) {
-  ahead.push(...items);
-  const [{ epoch, seq }, { position }] = [log.first, log.last];
-  const end = ahead.findIndex(({ event }) => event?.position === position);
-  if (end < 0 && connection.state !== "live" && ahead.length < MOST_ARRIVED) return [];
-  isForetaste = false;
-  const all = ahead.splice(0);
-  const start = all.findIndex(({ event }) => event !== undefined && event.epoch === epoch && event.seq >= seq);
-  if (end < 0 || all.slice(0, end).some(({ event }) => event === undefined)) {
-    startOver();
-    return all;
-  }
-  const before = all.slice(0, start).map(({ event }) => event);
-  status = new Status();
-  for (const event of before) status.feed(event);
-  addEarlier(log.prepend(kept(before)));
-  return all.slice(start);
-}
-
 function batch(items) {
-  isForetaste &&= log.first !== null;
-  if (isForetaste) items = joined(items);
   const added = [];
   let passing = 0;
   for (const item of items) {
@@ -286,7 +250,6 @@ function showRoom() {
 function connectionChanged(state, reason = "") {
   connection = { state, reason };
   if (state === "live") {
-    if (ahead.length) batch([]);
     seen.settle(log);
   }
   showConnection();
