@@ -33,7 +33,7 @@ let gaps = 0;
 let connection = { state: "connecting", reason: "" };
 let behind = 0;
 let newest = null; // of all events met, loaded or not
-let steps = 0; // taken since the reader last moved
+let steps = 0; // taken in a row since the reader last moved
 let arrived = []; // the newest of the events that came in while the log did not reach to the end
 
 const log = new Log();
@@ -141,6 +141,7 @@ function moved() {
   // What comes in is drawn as it comes; only above it there may be room.
   if (tail.following && (!isLast() || view.edges().above > innerHeight)) return;
   const wanted = view.follow((change) => tail.hold(change));
+  if (wanted !== "drawn") steps = 0; // the bound is on one row of steps
   if (wanted === "drawn" && (steps += 1) < MOST_STEPS) moveSoon();
   else if (wanted === "before" && !log.isWhole && !tail.following) load("before");
   else if (wanted === "after" && !log.isLive) load("after");
