@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,10 @@ def test_a_slower_emit_fails_and_the_way_out_is_told(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "emit by 11.1 %" in done.stderr
+    # What the figures kept are about, and a count of today that may be some percent off them.
+    told = re.search(r"emit by (\d+\.\d) %", done.stderr)
+    assert told, done.stderr
+    assert guard.GROWTH < float(told[1]) <= 11.2 + guard.GROWTH
     assert "--accept" in done.stderr
     assert "emit_many by" not in done.stderr
     assert "read by" not in done.stderr

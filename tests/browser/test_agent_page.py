@@ -125,7 +125,6 @@ def test_a_permalink_leads_to_its_event(page: Page, server: Server, agent: Agent
         wait_until(lambda: 80 < row.evaluate(TOP) < 780, "the row in sight")
 
 
-@pytest.mark.xfail(strict=False, reason="known: the screen may stay empty, one time in six")
 def test_earlier_history_comes_without_a_jump_and_joins_what_belongs_together(
     page: Page, server: Server, agent: Agent
 ) -> None:

@@ -17,8 +17,8 @@ const element = (id) => document.getElementById(id);
 const isFailure = ({ bits, n, partner }) => bits & ERROR && !(partner?.n < n);
 
 export class Handling {
-  constructor({ agent, log, view, tail, loader, load, showEnd }) {
-    Object.assign(this, { agent, log, view, tail, loader, load, showEnd });
+  constructor({ agent, log, view, tail, loader, load, loadElsewhere, showEnd }) {
+    Object.assign(this, { agent, log, view, tail, loader, load, loadElsewhere, showEnd });
     this.find = new Find(log, () => this.showFound());
     this.current = null; // the chosen entry
     this.acts = element("acts"); // goes along with its row, out of the document, too
@@ -129,9 +129,10 @@ export class Handling {
       ? (entry) => entry instanceof Hole || ((!bits || entry.bits & bits) && (!isOnly || find.matches.has(entry.n)))
       : null;
     if (passes || view.passes) {
-      view.filter(passes, this.current?.n ?? view.low);
-      if (this.tail.following) view.showEnd();
-      this.tail.settle();
+      this.tail.keep(() => {
+        view.filter(passes, this.place());
+        if (this.tail.following) view.showEnd();
+      });
     }
     for (const button of document.querySelectorAll("[data-show]")) button.setAttribute("aria-pressed", shown.has(button.dataset.show));
     element("only").setAttribute("aria-pressed", isOnly);
@@ -280,9 +281,8 @@ export class Handling {
   }
 
   async toStart() {
-    if (!this.log.isWhole && !(await this.load(() => this.loader.oldest()))) return;
+    if (!this.log.isWhole && !(await this.loadElsewhere(() => this.loader.oldest()))) return;
     this.tail.pause();
-    this.view.clear();
     this.view.show(this.view.shown[0]?.n ?? 0);
     scrollTo({ top: 0, behavior: "instant" });
     if (this.view.shown[0]) this.choose(this.view.shown[0]);
@@ -308,13 +308,11 @@ export class Handling {
       return;
     }
     if (!/^[0-9a-f]{16}-\d+$/.test(position)) return;
-    this.tail.pause();
-    if (!(await this.load(() => this.loader.around(epoch, Number(seq))))) {
+    if (!(await this.loadElsewhere(() => this.loader.around(epoch, Number(seq))))) {
       this.say("the event of this link is not kept any more");
       return;
     }
     const near = this.log.find(position) ?? this.log.entries.find((entry) => entry.epoch === epoch && entry.seq >= Number(seq)) ?? this.log.last;
-    this.view.clear();
     if (near) this.reveal(near);
   }
 

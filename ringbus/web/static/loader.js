@@ -2,15 +2,18 @@
 
 import { parsePage } from "./envelope.js";
 
-const PAGE_EVENTS = 300;
+export const PAGE_EVENTS = 300;
 const NEWEST_EVENTS = 1000;
 const LOOKED_AT = 10;
 
 export class Loader {
-  constructor(url, log) {
+  // `replaced()` hears of other events in the log, with numbers of their own.
+  constructor(url, log, { replaced }) {
     this.url = url;
     this.log = log;
+    this.replaced = replaced;
     this.isBusy = false;
+    this.turn = 0;
   }
 
   // Runs one load at a time; what is asked for meanwhile is asked for again by the next scroll.
@@ -35,21 +38,21 @@ export class Loader {
     return parsePage(await response.text());
   }
 
-  // The events just before what is loaded; the entries that came of them.
+  // The events just before what is loaded; the entries that came of them, null if the log is another.
   async older() {
     const { first } = this.log;
     const { events, next } = await this.page(first?.position ?? null);
-    if (this.log.first !== first) return [];
+    if (this.log.first !== first) return null;
     this.log.isWhole = next === null;
     return this.log.prepend(kept(events));
   }
 
-  // The events just after what is loaded, for a log whose end is not the newest.
+  // The same for those just after it, for a log whose end is not the newest.
   async newer() {
     const { last } = this.log;
     for (let after = last.position; after; ) {
       const { events, later } = await this.page(null, PAGE_EVENTS, { after });
-      if (this.log.last !== last) return [];
+      if (this.log.last !== last) return null;
       const entries = kept(events).map((event) => this.log.append(event)).filter(Boolean);
       if (entries.length) return entries;
       after = later;
@@ -70,36 +73,40 @@ export class Loader {
     return null;
   }
 
-  async newest() {
-    const { events, next } = await this.page(null, NEWEST_EVENTS);
-    this.replace(events, next);
-    this.log.isLive = true;
+  // The newest events in place of all others; false if another place was asked for meanwhile.
+  newest() {
+    return this.replace(() => this.page(null, NEWEST_EVENTS));
   }
 
-  // What is round one position of an epoch. Asked for in two steps where its seqs are sparse.
-  async around(epoch, seq) {
-    const { events, next } = await this.page(`${epoch}-${seq + Math.floor(PAGE_EVENTS / 2)}`);
-    this.replace(events, next);
+  // The same with what is round one position of an epoch.
+  around(epoch, seq) {
+    return this.replace(() => this.page(`${epoch}-${seq + Math.floor(PAGE_EVENTS / 2)}`));
   }
 
-  // From the first event on. Where it is, is not known: looked for in ever larger steps.
-  async oldest() {
-    let [epoch] = this.log.epochs.keys();
-    for (let step = PAGE_EVENTS; !this.log.isWhole; step *= 2) {
-      const { events, next } = await this.page(`${epoch}-${step}`);
-      if (!events.length && step < this.log.epochs.get(epoch).high) continue;
-      if (events.length && events[0].epoch !== epoch) [epoch, step] = [events[0].epoch, PAGE_EVENTS / 2];
-      this.replace(events, next);
-      while (!this.log.isWhole) await this.older();
-    }
+  // The same with the first there are.
+  oldest() {
+    return this.replace(async () => {
+      let [epoch] = this.log.epochs.keys();
+      for (;;) {
+        const page = await this.page(`${epoch}-1`);
+        if (page.events.length && page.next === null) return page;
+        if (!page.events.length) return { ...(await this.page(null, PAGE_EVENTS, { after: `${epoch}-0` })), next: null };
+        epoch = page.events[0].epoch; // there is an older one
+      }
+    });
   }
 
-  replace(events, next) {
+  async replace(fetch) {
+    const turn = (this.turn += 1);
+    const { events, next } = await fetch();
+    if (turn !== this.turn) return false;
     const list = kept(events);
     this.log.clear();
     this.log.isLive = false;
     this.log.isWhole = next === null;
     this.log.prepend(list);
+    this.replaced();
+    return true;
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { ago, plural, wholeDuration } from "./format.js";
 import { Handling } from "./handling.js";
-import { Loader, isPassing } from "./loader.js";
+import { Loader, PAGE_EVENTS, isPassing } from "./loader.js";
 import { Log } from "./log.js";
 import { Seen } from "./seen.js";
 import { Status } from "./status.js";
@@ -12,7 +12,6 @@ import { Tail } from "./tail.js";
 import { View } from "./view.js";
 
 const BEHIND_MS = 2000;
-const MOST_ARRIVED = 20_000;
 const MOST_STEPS = 200;
 const element = (id) => document.getElementById(id);
 
@@ -26,33 +25,32 @@ const WORDS = {
   stopped: "stopped, trying again",
 };
 
-const { agent, events, history } = document.body.dataset;
+const { agent, events, history: pages } = document.body.dataset;
 const earlier = element("earlier");
 let status = new Status();
-let gaps = 0;
+const gaps = new Set(); // those met, by where they begin
 let connection = { state: "connecting", reason: "" };
 let behind = 0;
 let newest = null; // of all events met, loaded or not
 let steps = 0; // taken in a row since the reader last moved
-let arrived = []; // the newest of the events that came in while the log did not reach to the end
 
+history.scrollRestoration = "manual"; // where the screen stands goes by events, not by pixels
+const moveSoon = soon(moved);
 const log = new Log();
 const view = new View(log, { root: element("transcript"), before: element("before"), after: element("after"), missing });
-const loader = new Loader(history, log);
-const isLast = () => log.isLive && view.isAtEnd;
-const tail = new Tail(view.root, element("pill"), { isLast, changed: showConnection });
-const seen = new Seen(agent, () => (tail.following && isLast() ? log.last?.position ?? null : null));
-const handling = new Handling({ agent, log, view, tail, loader, load, showEnd });
+const loader = new Loader(pages, log, { replaced: () => view.clear() });
+const tail = new Tail(view.root, element("pill"), { isLast: () => log.isLive, changed: showConnection });
+const keep = (change) => tail.keep(change);
+const seen = new Seen(agent, () => (tail.following && view.isAtEnd ? log.last?.position ?? null : null));
+const handling = new Handling({ agent, log, view, tail, loader, load, loadElsewhere, showEnd });
 
 view.drawn = () => {
   seen.draw(view.root, log);
   handling.drawn();
-  tail.settle();
+  moveSoon();
 };
-view.isFollowing = () => tail.following;
 const stream = new Stream(events, { batch, state: connectionChanged });
 earlier.addEventListener("click", () => load("before"));
-const moveSoon = soon(moved);
 addEventListener("scroll", moveSoon, { passive: true });
 for (const name of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(name, () => { steps = 0; }, { passive: true });
 addEventListener("resize", moveSoon);
@@ -73,39 +71,50 @@ function soon(action) {
 // --- what comes in -----------------------------------------------------------------------
 
 function batch(items) {
-  const added = [];
+  let added = 0;
   let passing = 0;
-  for (const item of items) {
-    if (item.event) passing += take(item.event, added) ? 0 : 1;
-    else if (item.gap) addGap(item.gap, added);
-    else startOver();
-  }
-  handling.feed(added);
-  if (log.isLive) view.grow(added, tail.following);
-  if (passing && isLast()) addPassing(items);
-  // What came in is to stay while the end is followed, though it may not be drawn yet.
-  log.bound(view.low, tail.following ? Infinity : view.high);
+  keep(() => {
+    const entries = [];
+    for (const item of items) {
+      if (item.event) passing += take(item.event, entries) ? 0 : 1;
+      else if (item.gap) addGap(item.gap, entries);
+      else startOver();
+    }
+    added = log.isLive ? entries.length : items.length - passing;
+    addToView(entries, passing ? items : []);
+  });
   handling.added();
-  tail.added(log.isLive ? added.length : items.length - passing);
+  tail.added(added);
   if (connection.state === "live") seen.settle(log);
   measureLag(items);
   showRoom();
   showStatus();
+  moveSoon();
 }
 
-// Takes an event into the log; says false for text that is still being written.
-function take(event, added) {
-  status.feed(event);
+function addToView(entries, items) {
+  handling.feed(entries);
+  view.take(entries);
+  if (tail.following) view.reachEnd();
+  if (items.length && log.isLive && view.isAtEnd) addPassing(items);
+  // What came in is to stay while the end is followed, though it may not be drawn yet.
+  log.bound(view.low, tail.following ? Infinity : view.high);
+  view.space();
+}
+
+// Takes an event into the log; says false for text that is still being written. What was met before
+// may come again, for a log that had lost its end.
+function take(event, entries) {
+  const isNew = newest === null || log.isAfter(event, newest);
+  if (isNew) status.feed(event);
   if (isPassing(event)) return false;
-  newest = event;
+  if (isNew) newest = event;
   if (!log.isLive) {
     log.meet(event);
-    arrived.push(event);
-    if (arrived.length > MOST_ARRIVED) arrived.splice(0, MOST_ARRIVED / 2);
     return true;
   }
   const entry = log.append(event);
-  if (entry) added.push(entry);
+  if (entry) entries.push(entry);
   return true;
 }
 
@@ -117,9 +126,9 @@ function addPassing(items) {
   for (const { event } of items) if (event && isPassing(event)) view.transcript.add(event);
 }
 
-function addGap(gap, added) {
-  gaps += 1;
-  if (log.isLive) added.push(log.appendGap(gap));
+function addGap(gap, entries) {
+  gaps.add(`${gap.epoch}-${gap.from}`);
+  if (log.isLive) entries.push(log.appendGap(gap));
   showConnection();
 }
 
@@ -129,7 +138,7 @@ function startOver() {
   log.epochs.clear();
   view.clear();
   status = new Status();
-  gaps = 0;
+  gaps.clear();
   newest = null;
 }
 
@@ -137,40 +146,50 @@ function startOver() {
 
 // Brings what is drawn in line with where the screen is, a step a frame until nothing is left to do.
 function moved() {
-  if (!log.entries.length) return;
-  // What comes in is drawn as it comes; only above it there may be room.
-  if (tail.following && (!isLast() || view.edges().above > innerHeight)) return;
-  const wanted = view.follow((change) => tail.hold(change));
-  if (wanted !== "drawn") steps = 0; // the bound is on one row of steps
-  if (wanted === "drawn" && (steps += 1) < MOST_STEPS) moveSoon();
-  else if (wanted === "before" && !log.isWhole && !tail.following) load("before");
+  if (!log.entries.length || steps > MOST_STEPS) return;
+  const wanted = tail.following ? view.followEnd(keep) : view.followScreen(keep);
+  steps = wanted === null ? 0 : steps + 1; // the bound is on one row of steps
+  if (wanted === "drawn") moveSoon(); // though there may have been nothing new to draw
+  else if (wanted === "before" && !log.isWhole) load("before");
   else if (wanted === "after" && !log.isLive) load("after");
   else if (wanted?.event !== undefined) jumpInto(wanted);
   showRoom();
 }
 
-// Loads what is before, after, or elsewhere (a function that does), one at a time; says if it could.
-async function load(what) {
-  if (typeof what === "function") tail.pause();
-  else earlier.textContent = what === "before" ? "Loading…" : earlier.textContent;
+// Loads what is before or after what is loaded; says if it could.
+function load(direction) {
+  if (direction === "before") earlier.textContent = "Loading…";
+  return attempt(() => loader.once(async () => {
+    const entries = await (direction === "before" ? loader.older() : loader.newer());
+    if (entries === null) return false;
+    keep(() => (direction === "before" ? addEarlier(entries) : addLater(entries)));
+    moveSoon();
+    return true;
+  }));
+}
+
+// Loads what is elsewhere, by a function that does, in place of all that is loaded; says if it could.
+function loadElsewhere(fetch) {
+  tail.pause();
+  return attempt(async () => {
+    if (!(await fetch())) return false;
+    await handling.replaced();
+    view.refresh();
+    moveSoon();
+    return true;
+  });
+}
+
+async function attempt(action) {
   try {
-    return await loader.once(async () => {
-      if (what === "before") addEarlier(await loader.older());
-      else if (what === "after") addLater(await loader.newer());
-      else await what();
-      if (typeof what === "function") {
-        await handling.replaced();
-        view.refresh();
-      } else log.bound(view.low, view.high);
-      earlier.dataset.problem = "";
-      showRoom();
-      moveSoon();
-      return true;
-    });
+    const isDone = await action();
+    earlier.dataset.problem = "";
+    return isDone;
   } catch (error) {
     earlier.dataset.problem = `Could not load events (${error.message}). Try again`;
-    showRoom();
     return false;
+  } finally {
+    showRoom();
   }
 }
 
@@ -181,53 +200,48 @@ function addEarlier(entries) {
     status.learn(older);
   }
   handling.feed(entries);
-  tail.hold(() => {
-    view.refresh();
-    if (view.from > 0 && view.edges().above < innerHeight) view.extendBefore();
-    view.space();
-  });
+  view.refresh();
+  if (view.from > 0 && view.edges().above < innerHeight) view.extendBefore();
+  log.bound(view.low, tail.following ? Infinity : view.high);
+  view.space();
 }
 
 function addLater(entries) {
-  // Whole again only if what came in meanwhile goes on where the log ends.
-  const last = log.last.position;
-  if (newest === null || newest.position === last || arrived.some((event) => event.position === last)) catchUp();
   handling.feed(entries);
   view.refresh();
-  moved();
+  if (entries.length < PAGE_EVENTS) goLive();
+  log.bound(view.low, view.high);
+  view.space();
 }
 
-// The log reaches the newest event again: what came in meanwhile goes behind it.
-function catchUp() {
+// The log reached the end of what is stored: from there on the stream goes on, if there is more.
+function goLive() {
   log.isLive = true;
-  for (const event of arrived) log.append(event);
-  arrived = [];
+  const { last } = log;
+  if (newest !== null && last !== null && log.isAfter(newest, last)) stream.goOnAfter(last.position);
 }
 
 async function jumpInto({ isBefore, event }) {
+  if (isBefore ? log.isWhole : log.isLive) return;
   const from = isBefore ? log.first : log.last;
   const seq = isBefore ? Math.max(0, Math.floor(event)) : from.seq + Math.floor(event);
-  if (isBefore ? log.isWhole : log.isLive) return;
-  await load(() => loader.around(from.epoch, seq));
+  if (!(await loadElsewhere(() => loader.around(from.epoch, seq)))) return;
   const entry = log.entries.find((one) => one.epoch === from.epoch && one.seq >= seq) ?? log.last;
-  view.clear();
-  if (entry) view.show(entry.n);
-  view.reveal();
+  if (entry === null) return;
+  keep(() => {
+    view.show(entry.n);
+    view.reveal(entry.n);
+  });
 }
 
 // Shows the newest events and follows them.
 async function showEnd() {
   if (!log.isLive) {
-    await load(async () => {
-      arrived = [];
-      await loader.newest();
-      catchUp();
-    });
-    view.clear();
+    if (!(await loadElsewhere(() => loader.newest()))) return;
+    goLive();
   }
-  view.showEnd();
   tail.resume();
-  tail.settle();
+  keep(() => view.showEnd());
 }
 
 function missing() {
@@ -237,7 +251,6 @@ function missing() {
 }
 
 function showRoom() {
-  if (tail.following) view.space();
   element("empty").hidden = log.entries.length > 0;
   earlier.hidden = log.entries.length === 0;
   // Always of the same height: what is below must not move.
@@ -269,11 +282,11 @@ function measureLag(items) {
 function showConnection() {
   const { state, reason } = connection;
   const box = element("connection");
-  box.dataset.state = gaps > 0 && state === "live" ? "gap" : state;
+  box.dataset.state = gaps.size > 0 && state === "live" ? "gap" : state;
   const lag = state === "catching-up" && behind ? `${wholeDuration(behind * 1000)} behind` : "";
   const hold = tail.following || state !== "live" ? "" : tail.isHeld ? "paused" : "not following";
   setText("connection-word", [reason, WORDS[state], lag, hold].filter(Boolean).join(", "));
-  setText("gaps", gaps > 0 ? plural(gaps, "gap") : "");
+  setText("gaps", gaps.size > 0 ? plural(gaps.size, "gap") : "");
   if (state === "waiting") setText("empty", "Waiting for the first event.");
   handling.showPause();
 }

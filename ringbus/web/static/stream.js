@@ -54,6 +54,13 @@ export class Stream {
     this.source.onerror = () => this.failed();
   }
 
+  // Everything after this position is to come, also what came before.
+  goOnAfter(position) {
+    this.position = position;
+    this.pending = [];
+    this.open("catching-up");
+  }
+
   failed() {
     if (this.source.readyState === EventSource.CLOSED) {
       this.to("stopped");

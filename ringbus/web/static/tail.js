@@ -1,12 +1,12 @@
 // Following the end of the page. Rows that arrive keep it at the bottom; scrolling up pauses that
-// and a pill counts what is new; the pill, or reaching the bottom again, goes back to following. A
+// and a pill counts what is new; the pill, or scrolling down to the bottom, goes back to following. A
 // pause that was asked for lasts until it is ended as plainly. Rows that change above what is read
 // do not move it.
 
 const NEAR = 48;
 
 export class Tail {
-  // `isLast()` says whether the last event there is, is drawn; `changed()` hears of each change.
+  // `isLast()` says whether the end of the page is that of the events; `changed()` hears of each change.
   constructor(content, pill, { isLast, changed }) {
     this.content = content;
     this.pill = pill;
@@ -20,16 +20,18 @@ export class Tail {
     new ResizeObserver(() => this.settle()).observe(content);
   }
 
+  // Only the reader scrolls up: what else moves the screen says so in `lastY`.
   scrolled() {
-    const up = scrollY < this.lastY - 1;
-    this.lastY = scrollY;
+    const y = Math.min(scrollY, lowest()); // some browsers swing beyond the end and back
+    const [up, down] = [y < this.lastY - 1, y > this.lastY + 1];
+    this.lastY = y;
     if (this.isHeld) return;
-    if (this.isAtEnd()) this.resume();
-    else if (up) this.pause();
+    if (up) this.pause();
+    else if (down && this.isAtEnd()) this.resume();
   }
 
   isAtEnd() {
-    return this.isLast() && document.documentElement.scrollHeight - innerHeight - scrollY < NEAR;
+    return this.isLast() && lowest() - scrollY < NEAR;
   }
 
   pause(isHeld = false) {
@@ -48,12 +50,9 @@ export class Tail {
     this.changed();
   }
 
-  // Call after rows were added.
+  // So many came in.
   added(number) {
-    if (this.following) {
-      this.settle();
-      return;
-    }
+    if (this.following) return;
     this.fresh += number;
     this.pill.textContent = `${this.fresh.toLocaleString("en")} new`;
     this.pill.hidden = this.fresh === 0;
@@ -65,14 +64,27 @@ export class Tail {
     this.lastY = scrollY;
   }
 
-  // Runs `change`, which draws or removes rows, and keeps what is in sight where it is: the first row
-  // of it that is still there afterwards.
-  hold(change) {
-    const before = this.inSight().map((row) => [row, row.getBoundingClientRect().top]);
+  // Runs `change`, to which every change of what is drawn belongs. What is followed stays at its
+  // end; what is read stays where it is: the first row in sight that is there afterwards, too.
+  keep(change) {
+    this.scrolled(); // what the reader did counts, though its event has not come yet
+    const places = this.following ? [] : this.inSight().map((row) => [row, row.n, row.getBoundingClientRect().top]);
     change();
-    const [row, top] = before.find(([one]) => one.isConnected) ?? [];
+    if (this.following) this.settle();
+    else this.restore(places);
+  }
+
+  restore(places) {
+    const [row, , top] = places.find(([one]) => one.isConnected) ?? this.redrawn(places);
     if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
     this.lastY = scrollY;
+  }
+
+  // All rows in sight were drawn anew, and maybe not all of them: the first that is, or comes next.
+  redrawn(places) {
+    const [first] = places;
+    const row = first && [...this.content.querySelectorAll(".row")].find(({ n }) => n >= first[1]);
+    return row ? [row, row.n, first[2]] : [];
   }
 
   // The topmost row whose head is in sight, else the one that covers the screen.
@@ -92,3 +104,5 @@ export class Tail {
     return [...heads, ...covering.reverse()];
   }
 }
+
+const lowest = () => document.documentElement.scrollHeight - innerHeight;

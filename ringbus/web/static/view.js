@@ -1,7 +1,8 @@
 // What of the log is in the document: a window of a few hundred events round the screen, drawn by a
 // transcript, with room kept above and below for all the rest, so that the scrollbar is true to the
-// whole. Scrolling moves the window on by a block; a jump draws it anew elsewhere. With a filter the
-// window is over the entries that pass it.
+// whole. Scrolling moves the window on by a step; a jump draws it anew elsewhere. With a filter the
+// window is over the entries that pass it. Whoever changes what is drawn does so inside the tail's
+// `keep`, or puts the screen elsewhere afterwards.
 
 import { RETRY } from "./classes.js";
 import { drawAnswers } from "./lines.js";
@@ -33,7 +34,6 @@ export class View {
     this.measured = 0;
     this.restUntil = 0;
     this.drawn = () => undefined;
-    this.isFollowing = () => false;
     this.clear();
   }
 
@@ -150,28 +150,24 @@ export class View {
     if (end) transcript.turns.at(-1).foretell(end.event());
   }
 
-  // Draws what came in behind, if the window reaches that far and has room; says whether all is drawn.
-  grow(entries, isFollowing) {
-    const wasAtEnd = this.isAtEnd;
-    if (this.passes) {
-      for (const entry of entries) if (this.lets(entry)) this.join(entry);
-    }
-    if (isFollowing && this.shown.length - this.to > STEP * 2) this.flood();
-    else if (isFollowing || (wasAtEnd && this.to - this.from < MOST)) this.addTo(this.shown.length);
-    else this.space();
-    if (isFollowing && this.to - this.from > MOST) this.cutBefore(this.to - MOST + BLOCK);
+  // Events came in behind all others: with a filter they are to be shown if they pass it.
+  take(entries) {
+    if (!this.passes) return;
+    for (const entry of entries) if (this.lets(entry)) this.join(entry);
   }
 
-  // More came in than can be added: the end is drawn anew, not more often than is bearable.
-  flood() {
-    clearTimeout(this.flooding);
+  // Draws what came in, as far as the end; more than can be added is drawn anew, not more often than
+  // is bearable. Says whether the end is drawn.
+  reachEnd() {
     const start = performance.now();
-    if (start < this.restUntil) {
-      this.flooding = setTimeout(() => this.isFollowing() && this.flood(), this.restUntil - start);
-      return;
+    if (this.shown.length - this.to <= STEP * 2) this.addTo(this.shown.length);
+    else if (start < this.restUntil) return false;
+    else {
+      this.draw(this.shown.length - STEP * 2, this.shown.length);
+      this.restUntil = performance.now() + (performance.now() - start) * REST;
     }
-    this.draw(this.shown.length - STEP * 2, this.shown.length);
-    this.restUntil = performance.now() + (performance.now() - start) * REST;
+    this.trimBefore();
+    return true;
   }
 
   // A result may bring its call with it, and any match the prompt of its turn.
@@ -227,21 +223,31 @@ export class View {
     return { above: -top, below: bottom - innerHeight };
   }
 
-  // Moves the window on, if the screen is near its edge. `hold(change)` keeps what is read in its
+  // Moves the window on, if the screen is near its edge. `keep(change)` keeps what is read in its
   // place while rows above it change. Says what is to be done next: nothing (null), to look again
   // after rows were "drawn", or to load rows "before", "after", or at a place in what is missing.
-  follow(hold) {
+  followScreen(keep) {
     const { above, below } = this.edges();
-    if (above < -innerHeight || below < -innerHeight) return this.jump(above);
+    if (above < -innerHeight || below < -innerHeight) return this.jump(keep, above);
     const { from, to } = this;
-    if (above < MARGIN && from > 0) return this.extend(hold, () => this.extendBefore());
-    if (below < MARGIN && to < this.shown.length) return this.extend(hold, () => this.extendAfter());
+    if (above < MARGIN && from > 0) return this.extend(keep, () => this.extendBefore());
+    if (below < MARGIN && to < this.shown.length) return this.extend(keep, () => this.extendAfter());
     if (this.passes) return null;
     return above < MARGIN ? "before" : below < MARGIN ? "after" : null;
   }
 
-  extend(hold, change) {
-    hold(() => {
+  // The same while the end is followed: it is drawn, and above it what the screen is near to.
+  followEnd(keep) {
+    if (!this.isAtEnd) {
+      keep(() => this.reachEnd());
+      return "drawn";
+    }
+    if (this.from === 0 || this.edges().above >= MARGIN) return null;
+    return this.extend(keep, () => this.extendBefore());
+  }
+
+  extend(keep, change) {
+    keep(() => {
       change();
       this.measure();
       this.space();
@@ -285,7 +291,7 @@ export class View {
   }
 
   // The screen is far outside: draws what belongs there.
-  jump(above) {
+  jump(keep, above) {
     const isBefore = above < 0;
     const room = parseFloat((isBefore ? this.before : this.after).style.height) || 1;
     const { from, to } = this;
@@ -295,14 +301,18 @@ export class View {
     const event = part * (missing + undrawn);
     const index = isBefore ? event - missing : to + event;
     if (!this.passes && (index < 0 || index >= this.shown.length + 1)) return { isBefore, event };
-    this.show(this.shown[Math.min(Math.floor(index), this.shown.length - 1)]?.n ?? 0);
-    this.reveal(part, isBefore);
-    return null;
+    const entry = this.shown[Math.min(Math.max(Math.floor(index), 0), this.shown.length - 1)];
+    if (entry === undefined) return null;
+    keep(() => {
+      this.show(entry.n);
+      this.reveal(entry.n);
+    });
+    return "drawn";
   }
 
-  // After a jump the window is where the room was; puts the screen into its middle.
-  reveal() {
-    const { top, height } = this.root.getBoundingClientRect();
-    scrollTo({ top: scrollY + top + height / 2 - innerHeight / 2, behavior: "instant" });
+  // Brings the screen to where the entry numbered `n` is drawn.
+  reveal(n) {
+    const row = this.rows().find((one) => one.n >= n) ?? this.rows().at(-1);
+    (row ?? this.root).scrollIntoView({ block: "start", behavior: "instant" });
   }
 }
