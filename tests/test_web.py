@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,8 +15,9 @@ from webclient import EPOCH, OTHER_EPOCH, notes, store, web_state
 
 from ringbus import recent
 from ringbus.bus import Bus
-from ringbus.events import Note, Stream, TurnStart, encode
+from ringbus.events import Gap, Note, Stream, TurnStart, encode
 from ringbus.history import History
+from ringbus.ring import Ring
 from ringbus.web import RingbusWeb, create_app, feeds
 
 
@@ -210,6 +212,54 @@ def test_a_search_goes_on_where_a_page_of_it_ended(
             pages, place = pages + 1, page["next_before"]
         assert found == wanted
         assert pages >= 4
+
+
+@pytest.mark.parametrize("onward", [False, True])
+def test_pages_tell_each_gap_once_in_its_place(
+    client: FlaskClient, agent: Agent, *, onward: bool
+) -> None:
+    """At the beginning, between two events or two pages, of a lost ring, and what nobody noted."""
+    expected: list[tuple[str, int]] = []
+    with (
+        agent.bus(size=1 << 16) as bus,
+        Ring.open(agent.name, observer=True) as ring,
+        History.open(agent.database, agent.name, write=True) as one,
+    ):
+        for epoch in (EPOCH, OTHER_EPOCH, bus.epoch):
+            one.begin_epoch(epoch)
+            gaps = [Gap(epoch, 0, 2, 3, "retention"), Gap(epoch, 5, 5, 1, "lapped")]
+            rows = [(seq, 1, *encode(Note(f"{seq}"))) for seq in (3, 4, 6)]
+            one.append(epoch, rows, 7, gaps)
+        bus.emit_many([Note("x" * 1_000)] * 500)
+        stored, kept = one.next_seq(bus.epoch), ring.floor
+        assert stored is not None
+        assert stored < kept
+        for epoch in (EPOCH, OTHER_EPOCH, bus.epoch):
+            expected += [(epoch, -0), (epoch, 3), (epoch, 4), (epoch, -5), (epoch, 6)]
+            expected += [(epoch, -7)]  # the end is unknown; of the ring, what it has lost
+        expected += [(bus.epoch, seq) for seq in range(kept, 500)]
+        place: str | None = f"{EPOCH}-0" if onward else ""
+        pages: list[list[tuple[str, int]]] = []
+        while place is not None:
+            query = f"limit=4&{'after' if onward else 'before'}={place}"
+            page = client.get(f"/agents/{agent.name}/history?{query}").json
+            pages.append(merged(page))
+            place = page["next_after" if onward else "next_before"]
+        chosen = client.get(f"/agents/{agent.name}/history?kind=note").json
+    items = list(chain.from_iterable(pages if onward else reversed(pages)))
+    # After the very first position there is the first gap no more: it began before.
+    assert items == (expected[1:] if onward else expected)
+    assert chosen["gaps"] == []
+
+
+def merged(page: Any) -> list[tuple[str, int]]:
+    """The events of a page by their places, and its gaps by minus where they begin."""
+    items: list[tuple[str, int]] = []
+    for event in page["events"]:
+        position = f"{event['epoch']}-{event['seq']}"
+        items += [(gap["epoch"], -gap["from"]) for gap in page["gaps"] if gap["before"] == position]
+        items.append((event["epoch"], event["seq"]))
+    return items + [(gap["epoch"], -gap["from"]) for gap in page["gaps"] if gap["before"] is None]
 
 
 @pytest.mark.parametrize("is_stored", [True, False])

@@ -252,6 +252,15 @@ class History(Closing):
             return self._reading.page(before, limit, after=after, kinds=kinds, text=text)
 
     @_checked
+    def gaps(self, first: Position | None = None, before: Position | None = None) -> list[Gap]:
+        """The gaps that begin from `first` on and before `before`, in order; None: of all.
+
+        A position of an epoch that was never begun here is behind all others. It looks at every
+        gap there is: about 0.1 ms a thousand.
+        """
+        return self._reading.gaps(first, before)
+
+    @_checked
     def back(self, before: Position | None, ids: int, after: Position | None) -> Position | None:
         """The position `ids` before another or the end; None if `after` or the start is nearer."""
         return self._reading.back(before, ids, after)

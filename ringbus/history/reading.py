@@ -157,6 +157,20 @@ class Reading:
         found = place_holding(self._db, end - ids) if end - ids > first else None
         return None if found is None else (found.epoch, end - ids - found.base)
 
+    def gaps(self, first: Position | None, before: Position | None) -> list[Gap]:
+        """Those that begin from `first` on, and before `before`, in order.
+
+        A position of an epoch that was never begun here is behind all others.
+        """
+        start = 0 if first is None else self._id_of(first)
+        end = MAX_ID if before is None else self._id_of(before)
+        with closing(self._db.execute(_GAPS_BETWEEN, (start, end))) as rows:
+            return [Gap(*row) for row in rows]
+
+    def _id_of(self, position: Position) -> int:
+        place = find_place(self._db, position[0])
+        return MAX_ID if place is None else place.id_of(position[1])
+
     def gaps_by_reason(self) -> dict[str, tuple[int, int]]:
         """Number of gaps, and of the records they miss as far as that is known."""
         rows = self._db.execute("SELECT reason, count(*), total(missed) FROM gaps GROUP BY reason")
@@ -292,4 +306,8 @@ _ROWS_FROM = _ROW + "WHERE id >= ? AND id < ? ORDER BY id"
 _GAPS = """
 SELECT "from", "to", missed, reason FROM gaps
 WHERE epoch = ? AND ("to" IS NULL OR "to" >= ?) ORDER BY "from"
+"""
+_GAPS_BETWEEN = """
+SELECT epoch, "from", "to", missed, reason FROM gaps JOIN epochs USING (epoch)
+WHERE base + "from" >= ? AND base + "from" < ? ORDER BY base, "from"
 """

@@ -7,6 +7,7 @@ All of that happens inside, because a server may drop a response that it never b
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple, TypeAlias
@@ -16,7 +17,7 @@ import msgspec
 from ringbus import sse
 from ringbus.choice import ALL, Choice
 from ringbus.errors import RingbusError
-from ringbus.events import Envelope, Position, format_position
+from ringbus.events import Envelope, Gap, Position, format_position
 from ringbus.follow import Follow
 from ringbus.history import History
 from ringbus.recent import bytes_of, in_parts, open_history
@@ -140,7 +141,9 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
     begins there. `next_before` is where the page before it ends, null when this is the first
     that was asked for; `next_after` is where the page after one with `after` alone begins. A page
     of a search for text, or of very long lines, may hold fewer than asked for, and these tell where
-    it goes on. Raises `KeyError` for a position that is found nowhere.
+    it goes on. `gaps` are those of this page, each `before` one of its events, null: behind all;
+    pages that follow each other tell each once. What was chosen by kind or text has none. Raises
+    `KeyError` for a position that is found nowhere.
     """
     with ExitStack() as stack:
         history = open_history(web.database(agent), agent, _log.warning)
@@ -154,6 +157,7 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
                 raise KeyError(format_position(*place))
         floor = None if history is None else _floor(history, asked)
         found: list[Envelope] = []
+        is_cut = False
         # One more than asked for tells whether there is anything beyond.
         for part in in_parts(
             history,
@@ -164,9 +168,15 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
             choice=asked.choice,
         ):
             found = found + part if asked.is_onward else part + found
-            if bytes_of(found) >= PAGE_BYTES:
-                return _page(found, asked, floor, is_cut=True)
-    return _page(found, asked, floor)
+            is_cut = bytes_of(found) >= PAGE_BYTES
+            if is_cut:
+                break
+        is_more = is_cut or len(found) > asked.limit
+        shown = found[: asked.limit] if asked.is_onward else found[-asked.limit :]
+        gaps = _gaps(history, ring, asked, shown, is_more=is_more)
+    ends = _ends(shown, asked, floor, is_more=is_more)
+    lines = b",\n".join(envelope.json() for envelope in shown)
+    return b'{"events":[\n%b\n],%b' % (lines, msgspec.json.encode({"gaps": gaps, **ends})[1:])
 
 
 def _floor(history: History, asked: Page) -> Position | None:
@@ -178,19 +188,60 @@ def _floor(history: History, asked: Page) -> Position | None:
     return history.back(asked.before, SEARCHED_ROWS, asked.after)
 
 
-def _page(
-    found: Sequence[Envelope], asked: Page, floor: Position | None, *, is_cut: bool = False
-) -> bytes:
-    is_more = is_cut or len(found) > asked.limit
-    shown = found[: asked.limit] if asked.is_onward else found[-asked.limit :]
+def _ends(
+    shown: Sequence[Envelope], asked: Page, floor: Position | None, *, is_more: bool
+) -> dict[str, str | None]:
     ends: dict[str, str | None] = {"next_before": None, "next_after": None}
     if is_more:
         end, at = ("next_after", shown[-1]) if asked.is_onward else ("next_before", shown[0])
         ends[end] = at.position
     elif floor is not None:
         ends["next_before"] = format_position(floor[0], floor[1] + 1)
-    lines = b",\n".join(envelope.json() for envelope in shown)
-    return b'{"events":[\n%b\n],%b' % (lines, msgspec.json.encode(ends)[1:])
+    return ends
+
+
+def _gaps(
+    history: History | None,
+    ring: Ring | None,
+    asked: Page,
+    shown: Sequence[Envelope],
+    *,
+    is_more: bool,
+) -> list[dict[str, object]]:
+    """The gaps between the ends of a page, each with the event that follows it."""
+    if history is None or asked.choice != ALL:
+        return []
+    first, before = None, asked.before
+    if asked.after is not None:
+        first = asked.after[0], asked.after[1] + 1
+    if is_more and asked.is_onward:
+        before = shown[-1].epoch, shown[-1].seq + 1
+    elif is_more:
+        first = shown[0].epoch, shown[0].seq
+    gaps = [*history.gaps(first, before), *_untold(history, ring, first, before)]
+    if not gaps:
+        return []
+    order = {epoch: number for number, epoch in enumerate(history.epochs())}
+    places = [(order.get(event.epoch, len(order)), event.seq) for event in shown]
+    placed: list[dict[str, object]] = []
+    for gap in gaps:
+        at = bisect_left(places, (order.get(gap.epoch, len(order)), gap.from_))
+        next_event = shown[at].position if at < len(shown) else None
+        placed.append({**msgspec.to_builtins(gap), "before": next_event})
+    return placed
+
+
+def _untold(
+    history: History, ring: Ring | None, first: Position | None, before: Position | None
+) -> Iterator[Gap]:
+    """What the ring lost and nobody has noted yet, if it begins between these two."""
+    if ring is None:
+        return
+    begin, end = history.next_seq(ring.epoch) or 0, ring.floor
+    is_from = first is None or first[0] != ring.epoch or first[1] <= begin
+    is_before = before is None or (before[0] == ring.epoch and begin < before[1])
+    if begin < end and is_from and is_before:
+        yield Gap(ring.epoch, begin, end - 1, end - begin, "lapped")
 
 
 def _is_known(epoch: str, history: History | None, ring: Ring | None) -> bool:

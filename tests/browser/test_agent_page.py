@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, line, show
+from pages import calls, gives, has_count, has_text, line, show, taken
 from turns import Agent, wait_until
 from webserver import Server, serving
 
 from ringbus.bus import Bus
-from ringbus.events import Note, TurnEnd, TurnStart, encode
+from ringbus.events import Gap, Note, TurnEnd, TurnStart, encode
 from ringbus.history import History
 
 if TYPE_CHECKING:
@@ -189,6 +189,66 @@ def test_a_gap_is_told_in_its_place(page: Page, server: Server, agent: Agent) ->
         "rows => rows.map(row => row.dataset.gap ?? row.dataset.position)"
     )
     assert order == [f"{one}-0", f"{one}-1", f"{two}-0"]
+
+
+def test_gaps_are_told_in_what_is_loaded_later_too(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """From either side: going back from the end, and on from the start."""
+    epoch, holes = "00000000000000aa", [400, 2_600, 5_200]
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch(epoch)
+        rows = [(seq, 1, *encode(Note(f"row {seq}"))) for seq in range(5_250) if seq not in holes]
+        history.append(epoch, rows, 5_250, [Gap(epoch, seq, seq, 1, "lapped") for seq in holes])
+        history.end_epoch(epoch)
+    show(page, server, agent)
+    has_text(page.locator("#gaps"), re.compile("^1 gap$"))
+    page.locator("[data-do=start]").click()
+    first = page.locator(f'[data-gap="{epoch}-400"]')
+    wait_until(lambda: page.mouse.wheel(0, 1500) is None and first.count(), "the first gap")
+    has_text(first, "1 event missing (400 to 400): the ring overwrote them")
+    has_text(page.locator("#gaps"), re.compile("^2 gaps$"))
+    page.locator("[data-do=end]").click()
+    has_text(page.locator(".row-note").last, "row 5249")
+    second = page.locator(f'[data-gap="{epoch}-2600"]')
+    wait_until(lambda: page.mouse.wheel(0, -9000) is None and second.count(), "the second gap")
+    has_text(page.locator("#gaps"), re.compile("^3 gaps$"))
+
+
+def test_back_at_the_end_nothing_is_missing_that_came_meanwhile(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Whether one jumps there or scrolls, and though nothing of it is stored yet."""
+    with agent.bus() as bus:
+        emit_numbers(bus, range(2_700))
+        show(page, server, agent)
+        has_text(page.locator(".row-note").last, "row 2699")
+        for first, back in ((2_700, jump_to_end), (2_900, scroll_to_end)):
+            page.locator("[data-do=start]").click()
+            wait_until(lambda: page.evaluate("scrollY === 0"), "the start")
+            emit_numbers(bus, range(first, first + 100))
+            has_text(page.locator("#pill"), "100 new")
+            back(page)
+            has_text(page.locator(".row-note").last, f"row {first + 99}")
+            emit_numbers(bus, range(first + 100, first + 200))
+            has_text(page.locator(".row-note").last, f"row {first + 199}")
+            wait_until_at_end(page)
+            assert page.locator("#pill").is_hidden()
+            seqs = [event["seq"] for event in taken(page)]
+            assert seqs == [*range(seqs[0], first + 200)]
+            assert_each_position_once(page)
+
+
+def jump_to_end(page: Page) -> None:
+    """By the pill."""
+    page.locator("#pill").click()
+
+
+def scroll_to_end(page: Page) -> None:
+    """As one does who drags the scrollbar down."""
+    down = "() => scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' })"
+    at_end = page.get_by_role("button", name="Pause")
+    wait_until(lambda: page.evaluate(down) is None and at_end.count(), "following again")
 
 
 def test_a_restarted_server_is_met_again_without_hole_or_double(

@@ -6,16 +6,16 @@ export function parseEnvelope(text) {
   return { ...value, ms: value.ts_ns / 1e6, position: `${value.epoch}-${value.seq}`, raw: text };
 }
 
-// A history page is one envelope a line between its first and last line.
+// A history page is one envelope a line between its first and last line. `items` are its events and
+// gaps, as {event} or {gap}, in their order.
 export function parsePage(text) {
   const lines = text.split("\n");
-  return {
-    events: lines.slice(1, -1).filter(Boolean).map((line) => parseEnvelope(line.replace(/,$/, ""))),
-    ...ends(JSON.parse(`{"events":[${lines.at(-1)}`)),
-  };
+  const events = lines.slice(1, -1).filter(Boolean).map((line) => parseEnvelope(line.replace(/,$/, "")));
+  const { gaps, next_before: next, next_after: later } = JSON.parse(`{"events":[${lines.at(-1)}`);
+  const before = (place) => gaps.filter((gap) => gap.before === place).map((gap) => ({ gap }));
+  const items = gaps.length ? [...events.flatMap((event) => [...before(event.position), { event }]), ...before(null)] : events.map((event) => ({ event }));
+  return { events, items, next, later };
 }
-
-const ends = ({ next_before: next, next_after: later }) => ({ next, later });
 
 const exact = (key, value, context) =>
   typeof value === "number" && context?.source !== undefined && JSON.rawJSON && String(value) !== context.source

@@ -2,7 +2,7 @@
 
 import { parsePage } from "./envelope.js";
 
-export const PAGE_EVENTS = 300;
+const PAGE_EVENTS = 300;
 const NEWEST_EVENTS = 1000;
 const LOOKED_AT = 10;
 
@@ -13,6 +13,7 @@ export class Loader {
     this.log = log;
     this.replaced = replaced;
     this.isBusy = false;
+    this.isReplacing = false;
     this.turn = 0;
   }
 
@@ -41,23 +42,25 @@ export class Loader {
   // The events just before what is loaded; the entries that came of them, null if the log is another.
   async older() {
     const { first } = this.log;
-    const { events, next } = await this.page(first?.position ?? null);
+    const { items, next } = await this.page(first?.position ?? null);
     if (this.log.first !== first) return null;
     this.log.isWhole = next === null;
-    return this.log.prepend(kept(events));
+    return this.log.prepend(kept(items));
   }
 
-  // The same for those just after it, for a log whose end is not the newest.
+  // The same for those just after it, for a log whose end is not the newest; and whether they are the
+  // last for now.
   async newer() {
     const { last } = this.log;
-    for (let after = last.position; after; ) {
-      const { events, later } = await this.page(null, PAGE_EVENTS, { after });
+    const entries = [];
+    let after = last.position;
+    while (after && !entries.length) {
+      const { items, later } = await this.page(null, PAGE_EVENTS, { after });
       if (this.log.last !== last) return null;
-      const entries = kept(events).map((event) => this.log.append(event)).filter(Boolean);
-      if (entries.length) return entries;
+      for (const { event, gap } of kept(items)) entries.push(event ? this.log.append(event) : this.log.appendGap(gap));
       after = later;
     }
-    return [];
+    return { entries: entries.filter(Boolean), isLast: after === null };
   }
 
   // The position of the nearest event that `isWanted` among those `asked` for, before or after what
@@ -89,8 +92,10 @@ export class Loader {
       let [epoch] = this.log.epochs.keys();
       for (;;) {
         const page = await this.page(`${epoch}-1`);
-        if (page.events.length && page.next === null) return page;
-        if (!page.events.length) return { ...(await this.page(null, PAGE_EVENTS, { after: `${epoch}-0` })), next: null };
+        if (page.next === null) {
+          const { items } = await this.page(null, PAGE_EVENTS, { after: page.events.at(-1)?.position ?? `${epoch}-0` });
+          return { items: [...page.items, ...items], next: null };
+        }
         epoch = page.events[0].epoch; // there is an older one
       }
     });
@@ -98,13 +103,20 @@ export class Loader {
 
   async replace(fetch) {
     const turn = (this.turn += 1);
-    const { events, next } = await fetch();
+    this.isReplacing = true;
+    try {
+      return this.put(turn, await fetch());
+    } finally {
+      if (turn === this.turn) this.isReplacing = false;
+    }
+  }
+
+  put(turn, { items, next }) {
     if (turn !== this.turn) return false;
-    const list = kept(events);
     this.log.clear();
     this.log.isLive = false;
     this.log.isWhole = next === null;
-    this.log.prepend(list);
+    this.log.prepend(kept(items));
     this.replaced();
     return true;
   }
@@ -112,4 +124,4 @@ export class Loader {
 
 // Text that was still being written is not read again: its final line is.
 export const isPassing = (event) => event.kind === "stream" && event.data?.type === "stream_event";
-export const kept = (events) => events.filter((event) => !isPassing(event));
+const kept = (items) => items.filter(({ event }) => event === undefined || !isPassing(event));

@@ -94,13 +94,14 @@ export class Log {
     return this.entries.length ? this.entries.at(-1).n + 1 : 0;
   }
 
-  // Puts events in front of all others; their entries.
-  prepend(events) {
-    const before = events.filter((event) => this.first === null || this.isAfter(this.first, event));
+  // Puts items, each {event} or {gap}, in front of all others; their entries.
+  prepend(items) {
+    const { first } = this;
+    const before = items.filter(({ event }) => event === undefined || first === null || this.isAfter(first, event));
     const from = (this.entries[0]?.n ?? 0) - before.length;
-    this.meetOlder(before);
-    const entries = before.map((event, index) => new Entry(event, from + index));
-    entries.forEach((entry, index) => this.join(entry, before[index]));
+    this.meetOlder(before.flatMap(({ event }) => event ?? []));
+    const entries = before.map(({ event, gap }, index) => (event ? new Entry(event, from + index) : new Hole(gap, from + index)));
+    entries.forEach((entry, index) => before[index].event && this.join(entry, before[index].event));
     this.entries = entries.concat(this.entries);
     for (const entry of entries) this.characters += entry.raw.length + ENTRY_CHARACTERS;
     return entries;

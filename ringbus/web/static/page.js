@@ -3,8 +3,8 @@
 
 import { ago, plural, wholeDuration } from "./format.js";
 import { Handling } from "./handling.js";
-import { Loader, PAGE_EVENTS, isPassing } from "./loader.js";
-import { Log } from "./log.js";
+import { Loader, isPassing } from "./loader.js";
+import { Hole, Log } from "./log.js";
 import { Seen } from "./seen.js";
 import { Status } from "./status.js";
 import { Stream } from "./stream.js";
@@ -38,8 +38,8 @@ history.scrollRestoration = "manual"; // where the screen stands goes by events,
 const moveSoon = soon(moved);
 const log = new Log();
 const view = new View(log, { root: element("transcript"), before: element("before"), after: element("after"), missing });
-const loader = new Loader(pages, log, { replaced: () => view.clear() });
-const tail = new Tail(view.root, element("pill"), { isLast: () => log.isLive, changed: showConnection });
+const loader = new Loader(pages, log, { replaced: () => keep(() => view.clear()) });
+const tail = new Tail(view.root, element("pill"), { isLast: () => log.isLive, changed: followingChanged });
 const keep = (change) => tail.keep(change);
 const seen = new Seen(agent, () => (tail.following && view.isAtEnd ? log.last?.position ?? null : null));
 const handling = new Handling({ agent, log, view, tail, loader, load, loadElsewhere, showEnd });
@@ -127,8 +127,12 @@ function addPassing(items) {
 }
 
 function addGap(gap, entries) {
-  gaps.add(`${gap.epoch}-${gap.from}`);
   if (log.isLive) entries.push(log.appendGap(gap));
+  meetGaps([log.isLive ? entries.at(-1) : new Hole(gap, null)]);
+}
+
+function meetGaps(entries) {
+  for (const entry of entries) if (entry instanceof Hole) gaps.add(entry.position);
   showConnection();
 }
 
@@ -150,8 +154,7 @@ function moved() {
   const wanted = tail.following ? view.followEnd(keep) : view.followScreen(keep);
   steps = wanted === null ? 0 : steps + 1; // the bound is on one row of steps
   if (wanted === "drawn") moveSoon(); // though there may have been nothing new to draw
-  else if (wanted === "before" && !log.isWhole) load("before");
-  else if (wanted === "after" && !log.isLive) load("after");
+  else if (wanted === "before" || wanted === "after") load(wanted);
   else if (wanted?.event !== undefined) jumpInto(wanted);
   showRoom();
 }
@@ -160,9 +163,9 @@ function moved() {
 function load(direction) {
   if (direction === "before") earlier.textContent = "Loading…";
   return attempt(() => loader.once(async () => {
-    const entries = await (direction === "before" ? loader.older() : loader.newer());
-    if (entries === null) return false;
-    keep(() => (direction === "before" ? addEarlier(entries) : addLater(entries)));
+    const found = await (direction === "before" ? loader.older() : loader.newer());
+    if (found === null) return false;
+    keep(() => (direction === "before" ? addEarlier(found) : addLater(found)));
     moveSoon();
     return true;
   }));
@@ -173,6 +176,7 @@ function loadElsewhere(fetch) {
   tail.pause();
   return attempt(async () => {
     if (!(await fetch())) return false;
+    meetGaps(log.entries);
     await handling.replaced();
     view.refresh();
     moveSoon();
@@ -196,9 +200,10 @@ async function attempt(action) {
 function addEarlier(entries) {
   const older = new Status();
   if (status.since === null) {
-    for (const entry of entries) older.feed(entry.event());
+    for (const entry of entries) if (!(entry instanceof Hole)) older.feed(entry.event());
     status.learn(older);
   }
+  meetGaps(entries);
   handling.feed(entries);
   view.refresh();
   if (view.from > 0 && view.edges().above < innerHeight) view.extendBefore();
@@ -206,10 +211,11 @@ function addEarlier(entries) {
   view.space();
 }
 
-function addLater(entries) {
+function addLater({ entries, isLast }) {
+  meetGaps(entries);
   handling.feed(entries);
   view.refresh();
-  if (entries.length < PAGE_EVENTS) goLive();
+  if (isLast) goLive();
   log.bound(view.low, view.high);
   view.space();
 }
@@ -222,7 +228,7 @@ function goLive() {
 }
 
 async function jumpInto({ isBefore, event }) {
-  if (isBefore ? log.isWhole : log.isLive) return;
+  if (loader.isReplacing) return;
   const from = isBefore ? log.first : log.last;
   const seq = isBefore ? Math.max(0, Math.floor(event)) : from.seq + Math.floor(event);
   if (!(await loadElsewhere(() => loader.around(from.epoch, seq)))) return;
@@ -257,6 +263,11 @@ function showRoom() {
   earlier.style.visibility = view.from > 0 ? "hidden" : "";
   earlier.disabled = log.isWhole;
   earlier.textContent = earlier.dataset.problem || (log.isWhole ? "The history begins here" : "Load earlier");
+}
+
+function followingChanged() {
+  showConnection();
+  moveSoon();
 }
 
 // --- words -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ export class Tail {
     this.changed = changed;
     this.following = true;
     this.isHeld = false;
+    this.isReaching = false; // the reader's last move was down to the bottom
     this.fresh = 0;
     this.lastY = 0;
     addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -27,17 +28,20 @@ export class Tail {
     this.lastY = y;
     if (this.isHeld) return;
     if (up) this.pause();
-    else if (down && this.isAtEnd()) this.resume();
+    this.isReaching = down ? isLowest() : this.isReaching && !up;
+    this.arrive();
   }
 
-  isAtEnd() {
-    return this.isLast() && lowest() - scrollY < NEAR;
+  // At the bottom, and it is the end, or has just become that by what was loaded.
+  arrive() {
+    if (this.isReaching && this.isLast() && isLowest()) this.resume();
   }
 
   pause(isHeld = false) {
     if (!this.following && this.isHeld === isHeld) return;
     this.following = false;
     this.isHeld = isHeld;
+    this.isReaching = false;
     this.changed();
   }
 
@@ -47,6 +51,7 @@ export class Tail {
     this.isHeld = false;
     this.fresh = 0;
     this.pill.hidden = true;
+    this.settle();
     this.changed();
   }
 
@@ -78,6 +83,7 @@ export class Tail {
     const [row, , top] = places.find(([one]) => one.isConnected) ?? this.redrawn(places);
     if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
     this.lastY = scrollY;
+    this.arrive();
   }
 
   // All rows in sight were drawn anew, and maybe not all of them: the first that is, or comes next.
@@ -106,3 +112,4 @@ export class Tail {
 }
 
 const lowest = () => document.documentElement.scrollHeight - innerHeight;
+const isLowest = () => lowest() - scrollY < NEAR;

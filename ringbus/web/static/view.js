@@ -233,7 +233,8 @@ export class View {
     if (above < MARGIN && from > 0) return this.extend(keep, () => this.extendBefore());
     if (below < MARGIN && to < this.shown.length) return this.extend(keep, () => this.extendAfter());
     if (this.passes) return null;
-    return above < MARGIN ? "before" : below < MARGIN ? "after" : null;
+    if (above < MARGIN && !this.log.isWhole) return "before";
+    return below < MARGIN && !this.log.isLive ? "after" : null;
   }
 
   // The same while the end is followed: it is drawn, and above it what the screen is near to.
