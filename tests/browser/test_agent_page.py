@@ -23,6 +23,9 @@ pytestmark = pytest.mark.browser
 
 TOP = "row => row.getBoundingClientRect().top"
 AT_END = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 4"
+TO_BOTTOM = """() => {
+    scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+}"""
 IN_SIGHT = """() => [...document.querySelectorAll(".row")]
     .find(one => one.getBoundingClientRect().top > 200).dataset.position"""
 # A turn of the wheel goes on for some frames.
@@ -246,9 +249,13 @@ def jump_to_end(page: Page) -> None:
 
 def scroll_to_end(page: Page) -> None:
     """As one does who drags the scrollbar down."""
-    down = "() => scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' })"
-    at_end = page.get_by_role("button", name="Pause")
-    wait_until(lambda: page.evaluate(down) is None and at_end.count(), "following again")
+    following = page.get_by_role("button", name="Pause")
+
+    def is_following() -> bool:
+        page.evaluate(TO_BOTTOM)
+        return bool(following.count())
+
+    wait_until(is_following, "following again")
 
 
 def test_a_restarted_server_is_met_again_without_hole_or_double(

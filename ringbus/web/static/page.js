@@ -78,7 +78,7 @@ function batch(items) {
     for (const item of items) {
       if (item.event) passing += take(item.event, entries) ? 0 : 1;
       else if (item.gap) addGap(item.gap, entries);
-      else startOver();
+      else startOver(entries);
     }
     added = log.isLive ? entries.length : items.length - passing;
     addToView(entries, passing ? items : []);
@@ -136,7 +136,8 @@ function meetGaps(entries) {
   showConnection();
 }
 
-function startOver() {
+function startOver(entries) {
+  entries.length = 0;
   handling.restart();
   log.clear();
   log.epochs.clear();
