@@ -151,13 +151,20 @@ function startOver(entries) {
 
 // Brings what is drawn in line with where the screen is, a step a frame until nothing is left to do.
 function moved() {
-  if (!log.entries.length || steps > MOST_STEPS) return;
+  if (!log.entries.length) return;
+  if (tail.following && !view.isAtEnd) {
+    keep(() => view.reachEnd());
+    moveSoon(); // it may have to rest first
+  } else if (steps <= MOST_STEPS) look();
+  showRoom();
+}
+
+function look() {
   const wanted = tail.following ? view.followEnd(keep) : view.followScreen(keep);
   steps = wanted === null ? 0 : steps + 1; // the bound is on one row of steps
   if (wanted === "drawn") moveSoon(); // though there may have been nothing new to draw
   else if (wanted === "before" || wanted === "after") load(wanted);
   else if (wanted?.event !== undefined) jumpInto(wanted);
-  showRoom();
 }
 
 // Loads what is before or after what is loaded; says if it could.

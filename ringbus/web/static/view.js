@@ -9,9 +9,7 @@ import { drawAnswers } from "./lines.js";
 import { Hole } from "./log.js";
 import { Transcript } from "./turns.js";
 
-const BLOCK = 40; // events on either side of a place that is drawn
-const STEP = 24; // events that are drawn at a time
-
+const STEP = 24; // events that are drawn at a time: what a frame has time for
 const MOST = 320;
 const MARGIN = 1200;
 const KEPT = 2400;
@@ -104,11 +102,11 @@ export class View {
   // Draws the window anew so that it holds the entry numbered `n` and what is round it.
   show(n) {
     const at = this.index(n);
-    this.draw(at - BLOCK, at + BLOCK);
+    this.draw(at - STEP / 2, at + STEP);
   }
 
   showEnd() {
-    this.draw(this.shown.length - BLOCK * 2, this.shown.length);
+    this.draw(this.shown.length - STEP * 2, this.shown.length);
   }
 
   draw(from, to) {
@@ -163,7 +161,7 @@ export class View {
     if (this.shown.length - this.to <= STEP * 2) this.addTo(this.shown.length);
     else if (start < this.restUntil) return false;
     else {
-      this.draw(this.shown.length - STEP * 2, this.shown.length);
+      this.showEnd();
       this.restUntil = performance.now() + (performance.now() - start) * REST;
     }
     this.trimBefore();
@@ -212,7 +210,7 @@ export class View {
   // Only while what is read is held in its place, for the room above changes with it.
   measure() {
     const [now, number] = [performance.now(), this.to - this.from];
-    if (number < BLOCK || now - this.measured < MEASURE_MS) return;
+    if (number < STEP || now - this.measured < MEASURE_MS) return;
     this.measured = now;
     this.pixels = this.root.offsetHeight / number || ROW_PIXELS;
   }
@@ -237,12 +235,8 @@ export class View {
     return below < MARGIN && !this.log.isLive ? "after" : null;
   }
 
-  // The same while the end is followed: it is drawn, and above it what the screen is near to.
+  // The same while the end is followed, and drawn: draws above it what the screen is near to.
   followEnd(keep) {
-    if (!this.isAtEnd) {
-      keep(() => this.reachEnd());
-      return "drawn";
-    }
     if (this.from === 0 || this.edges().above >= MARGIN) return null;
     return this.extend(keep, () => this.extendBefore());
   }
