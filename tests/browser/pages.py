@@ -14,6 +14,8 @@ from ringbus.events import Stream, line_event
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+AT_END = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 4"
+
 
 def line(value: object) -> Stream:
     """A line of JSON as an agent would print it."""
@@ -74,3 +76,9 @@ def taken(page: Page) -> list[dict[str, Any]]:
     with page.expect_download() as coming:
         page.locator("[data-do=download]").dispatch_event("click")
     return [json.loads(line) for line in coming.value.path().read_bytes().splitlines()]
+
+
+def at_end(page: Page) -> bool:
+    """The newest row is in sight."""
+    found: bool = page.evaluate(AT_END)
+    return found

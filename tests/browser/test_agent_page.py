@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, line, show, taken
+from pages import at_end, calls, gives, has_count, has_text, line, show, taken
 from turns import Agent, wait_until
 from webserver import Server, serving
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 TOP = "row => row.getBoundingClientRect().top"
-AT_END = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 4"
 TO_BOTTOM = """() => {
     scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
 }"""
@@ -108,7 +107,7 @@ def test_scrolling_up_pauses_following_and_the_pill_returns(
         wait_until_at_end(page)
         page.mouse.move(600, 400)
         page.mouse.wheel(0, -1500)
-        wait_until(lambda: not page.evaluate(AT_END), "the page scrolled up")
+        wait_until(lambda: not at_end(page), "the page scrolled up")
         page.evaluate(UNTIL_AT_REST)
         read = page.locator(f'[data-position="{page.evaluate(IN_SIGHT)}"]')
         before = read.evaluate(TOP)
@@ -306,4 +305,4 @@ def emit_numbers(bus: Bus, numbers: range) -> None:
 
 def wait_until_at_end(page: Page) -> None:
     """The newest row is in sight."""
-    wait_until(lambda: page.evaluate(AT_END), "the end of the page")
+    wait_until(lambda: at_end(page), "the end of the page")

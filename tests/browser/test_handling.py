@@ -197,7 +197,7 @@ def middle(page: Page) -> int:
 def test_rows_and_what_is_shown_can_be_taken_away(
     page: Page, server: Server, agent: Agent, tmp_path: Path
 ) -> None:
-    """A row as text and as JSON, the filtered view as JSON lines."""
+    """A row as text, as JSON and by its link, the filtered view as JSON lines."""
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     clipboard: Callable[[], str] = lambda: page.evaluate("navigator.clipboard.readText()")  # noqa: E731
     with agent.bus() as bus:
@@ -210,6 +210,17 @@ def test_rows_and_what_is_shown_can_be_taken_away(
         page.get_by_role("button", name="copy JSON").click()
         has_text(page.locator("#said"), "copied the row as JSON")
         assert json.loads(clipboard())["message"]["id"] == "m1"
+        page.get_by_role("button", name="copy link").click()
+        has_text(page.locator("#said"), "copied a link to the row")
+        assert clipboard() == server.address(f"/agents/{agent.name}#{bus.epoch}-7")
+        page.locator(".row-note").first.click()
+        page.keyboard.press("C")
+        has_text(page.locator("#said"), "copied the row as JSON")
+        assert json.loads(clipboard())["text"] == "note 0"
+        page.keyboard.press("Escape")
+        has_count(page.locator(".is-current"), 0)
+        page.keyboard.press("c")
+        has_text(page.locator("#said"), "choose a row first")
         page.locator("[data-show=tools]").click()
         has_count(page.locator(".row-text"), 0)
         with page.expect_download() as coming:

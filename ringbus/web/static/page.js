@@ -39,7 +39,7 @@ const moveSoon = soon(moved);
 const log = new Log();
 const view = new View(log, { root: element("transcript"), before: element("before"), after: element("after"), missing });
 const loader = new Loader(pages, log, { replaced: () => keep(() => view.clear()) });
-const tail = new Tail(view.root, element("pill"), { isLast: () => log.isLive, changed: followingChanged });
+const tail = new Tail(view.root, { head: element("status"), pill: element("pill"), isLast: () => log.isLive, changed: followingChanged });
 const keep = (change) => tail.keep(change);
 const seen = new Seen(agent, () => (tail.following && view.isAtEnd ? log.last?.position ?? null : null));
 const handling = new Handling({ agent, log, view, tail, loader, load, loadElsewhere, showEnd });

@@ -1,14 +1,16 @@
 // Following the end of the page. Rows that arrive keep it at the bottom; scrolling up pauses that
 // and a pill counts what is new; the pill, or scrolling down to the bottom, goes back to following. A
-// pause that was asked for lasts until it is ended as plainly. Rows that change above what is read
-// do not move it.
+// pause that was asked for lasts until it is ended as plainly. Neither rows that change above what is
+// read move it, nor another size of the window.
 
 const NEAR = 48;
 
 export class Tail {
-  // `isLast()` says whether the end of the page is that of the events; `changed()` hears of each change.
-  constructor(content, pill, { isLast, changed }) {
+  // `head` covers the top of the screen; `isLast()` says whether the end of the page is that of the
+  // events; `changed()` hears of each change.
+  constructor(content, { head, pill, isLast, changed }) {
     this.content = content;
+    this.head = head;
     this.pill = pill;
     this.isLast = isLast;
     this.changed = changed;
@@ -17,12 +19,20 @@ export class Tail {
     this.isReaching = false; // the reader's last move was down to the bottom
     this.fresh = 0;
     this.lastY = 0;
-    addEventListener("scroll", () => this.scrolled(), { passive: true });
-    new ResizeObserver(() => this.settle()).observe(content);
+    this.read = null; // the row that is read, and where it stands
+    this.size = [innerWidth, innerHeight];
+    for (const name of ["scroll", "resize"]) addEventListener(name, () => this.scrolled(), { passive: true });
+    new ResizeObserver(() => this.settle()).observe(document.body);
   }
 
   // Only the reader scrolls up: what else moves the screen says so in `lastY`.
   scrolled() {
+    if (innerWidth !== this.size[0] || innerHeight !== this.size[1]) this.resized();
+    else this.moved();
+    this.remember();
+  }
+
+  moved() {
     const y = Math.min(scrollY, lowest()); // some browsers swing beyond the end and back
     const [up, down] = [y < this.lastY - 1, y > this.lastY + 1];
     this.lastY = y;
@@ -55,6 +65,34 @@ export class Tail {
     this.changed();
   }
 
+  // The browser may have scrolled already, to what is at the same pixels now.
+  resized() {
+    const isTurned = innerWidth !== this.size[0];
+    this.size = [innerWidth, innerHeight];
+    if (this.following) this.settle();
+    else if (isTurned && this.read?.row.isConnected) {
+      const { row, top, part } = this.read;
+      const { top: now, height } = row.getBoundingClientRect();
+      scrollBy({ top: now - this.edge() - (part === null ? top : -part * height), behavior: "instant" });
+    }
+    this.lastY = scrollY;
+  }
+
+  // Of a row that begins above the screen counts how much of it is there.
+  remember() {
+    const row = this.following ? null : this.anchor();
+    this.read = null;
+    if (row === null) return;
+    const { top, height } = row.getBoundingClientRect();
+    const under = top - this.edge();
+    this.read = { row, top: under, part: under < 0 ? -under / height : null };
+  }
+
+  // Where the screen begins for rows.
+  edge() {
+    return this.head.getBoundingClientRect().bottom;
+  }
+
   // So many came in.
   added(number) {
     if (this.following) return;
@@ -84,6 +122,7 @@ export class Tail {
     if (row) scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
     this.lastY = scrollY;
     this.arrive();
+    this.remember();
   }
 
   // All rows in sight were drawn anew, and maybe not all of them: the first that is, or comes next.
@@ -101,11 +140,12 @@ export class Tail {
   // The rows whose heads are in sight, from above, then those that begin above the screen.
   inSight() {
     const [heads, covering] = [[], []];
+    const edge = this.edge();
     for (const row of this.content.querySelectorAll(".row")) {
       const { top, bottom } = row.getBoundingClientRect();
       if (top >= innerHeight) break;
-      if (top >= 0) heads.push(row);
-      else if (bottom > 0) covering.push(row);
+      if (top >= edge) heads.push(row);
+      else if (bottom > edge) covering.push(row);
     }
     return [...heads, ...covering.reverse()];
   }

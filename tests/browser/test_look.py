@@ -1,0 +1,154 @@
+"""How the page of one agent looks and stays in its place: colours, motion, sizes, reloads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import at_end, calls, gives, has_count, has_text, line, says, show
+from turns import Agent, wait_until
+from webserver import Server
+
+from ringbus.bus import Bus
+from ringbus.events import Note, TurnEnd, TurnStart
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+# How well each piece of text stands out from what is behind it, by the measure of WCAG: the worst.
+COLOURS = """() => {
+    const light = (colour) => {
+        const [red, green, blue] = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => {
+            const one = part / 255;
+            return one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const paper = light(getComputedStyle(document.body).backgroundColor);
+    const contrast = (element) => {
+        const ink = light(getComputedStyle(element).color);
+        return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    };
+    const hasText = (one) => [...one.childNodes].some((node) => node.data?.trim());
+    const texts = [...document.querySelectorAll(".row *, .top *")]
+        .filter((one) => one.checkVisibility() && hasText(one));
+    return { paper, worst: Math.min(...texts.map(contrast)) };
+}"""
+ANIMATED = """() => document.getAnimations()
+    .filter(({ effect }) => !effect.target.matches(".dot")).length"""
+# The first row that stands under the head of the page, and by how much.
+READ = """() => {
+    const head = document.querySelector(".top").getBoundingClientRect().bottom;
+    const rows = [...document.querySelectorAll("#transcript .row[id]")];
+    const row = rows.find((one) => one.getBoundingClientRect().top >= head);
+    return [row.id, row.getBoundingClientRect().top - head];
+}"""
+STANDS = """id => document.getElementById(id).getBoundingClientRect().top
+    - document.querySelector(".top").getBoundingClientRect().bottom"""
+
+
+def test_colours_go_by_the_scheme_and_nothing_moves_but_the_dot(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """While the page is open, too; every text can be read; with reduced motion the dot rests."""
+    with agent.bus() as bus:
+        bus.emit_many(
+            [
+                TurnStart("operator", "first"),
+                calls(("a", "Bash", {"command": "make"})),
+                gives("a", "\x1b[32mgreen\x1b[33myellow\x1b[35mpink", is_error=True),
+                line({"type": "news", "text": "of something"}),
+                TurnEnd(ok=False, note="it broke"),
+                TurnStart("operator", "second"),
+                says("With `code`."),
+            ]
+        )
+        papers = []
+        page.emulate_media(color_scheme="light")
+        show(page, server, agent)
+        has_count(page.locator(".top[data-state=working]"), 1)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            colours = page.evaluate(COLOURS)
+            assert colours["worst"] >= 4.5
+            papers.append(colours["paper"])
+        assert papers[0] > 0.9
+        assert papers[1] < 0.1
+        for motion, is_moving in (("no-preference", True), ("reduce", False)):
+            page.emulate_media(reduced_motion=motion)
+            assert bool(page.evaluate("document.getAnimations().length")) is is_moving
+            assert page.evaluate(ANIMATED) == 0
+
+
+def emit_long(bus: Bus, number: int) -> None:
+    """Texts that take more lines on a narrow page."""
+    for at in range(number):
+        bus.emit_many([says(f"Part {at}. " + "some words " * 40, f"m{at}"), Note(f"row {at}")])
+
+
+def test_another_size_of_the_window_keeps_what_is_read_or_followed(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """As when a phone is turned: rows get higher and lower, what is read does not go elsewhere."""
+    sizes = [(640, 800), (390, 844), (844, 390), (1280, 500), (1280, 800)]
+    with agent.bus() as bus:
+        emit_long(bus, 60)
+        show(page, server, agent)
+        has_text(page.locator(".row-note").last, "row 59")
+        for number, (width, height) in enumerate(sizes, 60):
+            page.set_viewport_size({"width": width, "height": height})
+            wait_until(lambda: at_end(page), "the end, at another size")
+            bus.emit(Note(f"row {number}"))
+            has_text(page.locator(".row-note").last, f"row {number}")
+            wait_until(lambda: at_end(page), "the end, with another row")
+        assert page.locator("#connection-word").text_content() == "live"
+        page.mouse.move(600, 400)
+        page.mouse.wheel(0, -2500)
+        has_text(page.locator("#connection-word"), "not following")
+        settle(page)
+        for width, height in sizes:
+            row, stood = page.evaluate(READ)
+            page.set_viewport_size({"width": width, "height": height})
+            settle(page)
+            assert page.evaluate("innerWidth") == width
+            assert abs(page.evaluate(STANDS, row) - stood) < 2
+        has_text(page.locator("#connection-word"), "not following")
+
+
+def settle(page: Page) -> None:
+    """Until nothing on the page has moved for some frames."""
+    page.evaluate(
+        """async () => {
+            for (let [frames, before] = [0, scrollY]; frames < 20; frames += 1) {
+                await new Promise(requestAnimationFrame);
+                if (scrollY !== before) [frames, before] = [0, scrollY];
+            }
+        }"""
+    )
+
+
+def test_a_reload_follows_the_end_again(page: Page, server: Server, agent: Agent) -> None:
+    """Wherever the page stood, unless a row was chosen: that is gone back to."""
+    with agent.bus() as bus:
+        emit_long(bus, 40)
+        show(page, server, agent)
+        has_text(page.locator(".row-note").last, "row 39")
+        page.mouse.move(600, 400)
+        page.mouse.wheel(0, -1500)
+        has_text(page.locator("#connection-word"), "not following")
+        page.reload()
+        wait_until(lambda: at_end(page), "the end, after a reload")
+        bus.emit(Note("row 40"))
+        has_text(page.locator(".row-note").last, "row 40")
+        wait_until(lambda: at_end(page), "the end, with another row")
+        has_text(page.locator("#connection-word"), "live")
+        page.locator("[data-do=start]").click()
+        has_count(page.locator(".is-current"), 1)
+        page.reload()
+        has_text(page.locator(".is-current"), "Part 0.")
+        has_text(page.locator("#connection-word"), "paused")
+        page.keyboard.press("Escape")
+        has_count(page.locator(".is-current"), 0)
+        assert page.evaluate("location.hash") == ""
