@@ -266,7 +266,10 @@ def test_who_returns_sees_from_where_on_it_is_new(page: Page, server: Server, ag
 def test_a_phone_folds_the_bar_and_reaches_all_of_it(
     browser: Browser, server: Server, agent: Agent
 ) -> None:
-    """One button opens it; nothing scrolls sideways; still without motion if so wished."""
+    """One button opens it, to a quarter of the screen; fingers hit what is there.
+
+    Nothing scrolls sideways, and nothing moves if so wished.
+    """
     with agent.bus() as bus:
         emit_turns(bus, 3)
         with browser.new_context(
@@ -278,7 +281,11 @@ def test_a_phone_folds_the_bar_and_reaches_all_of_it(
             assert page.locator("#bar").is_hidden()
             page.locator("#bar-fold").click()
             for button in page.locator("#bar button").all():
-                assert button.is_visible()
+                box = button.bounding_box()
+                assert box is not None
+                assert min(box["width"], box["height"]) >= 44
+                assert 0 <= box["x"] <= 390 - box["width"]
+            assert page.evaluate("document.querySelector('.top').offsetHeight / innerHeight") < 0.25
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
             page.locator("[data-show=errors]").click()
             has_count(page.locator(".row-turn"), 1)
