@@ -188,6 +188,39 @@ def test_what_a_program_says_besides_is_drawn_for_what_it_is(
     has_count(page.locator(".row-fallback:not(.quiet *)"), 1)
 
 
+def test_the_head_of_a_turn_says_what_it_cost(page: Page, server: Server, agent: Agent) -> None:
+    """While it runs and beside how it ended and how long that took, though its end is not drawn.
+
+    A session tells its sum each time, a step its own; who tells nothing costs nothing.
+    """
+    result = lambda usd, session: line(  # noqa: E731
+        {"type": "result", "subtype": "success", "total_cost_usd": usd, "session_id": session}
+    )
+    step = lambda usd: line({"type": "step_finish", "part": {"reason": "tools", "cost": usd}})  # noqa: E731
+    with agent.bus() as bus:
+        bus.emit_many([TurnStart("operator", "free"), says("nothing told"), TurnEnd(ok=True)])
+        bus.emit_many([TurnStart("operator", "steps"), step(0.25), step(0.5), TurnEnd(ok=False)])
+        bus.emit_many([TurnStart("operator", "sessions"), result(0.1, "a"), result(0.3, "a")])
+        show(page, server, agent)
+        outcome = page.locator(".outcome")
+        has_text(outcome.nth(0), re.compile(r"^ok, [\d.]+ s$"))
+        has_text(outcome.nth(1), re.compile(r"^failed, [\d.]+ s, \$0\.75$"))
+        has_text(outcome.nth(2), re.compile(r"^running, \$0\.30$"))
+        has_text(page.locator("#connection-word"), "live")
+        page.keyboard.press("[")
+        has_text(page.locator(".row-turn.is-current"), "sessions")
+        bus.emit_many([Note(f"row {number}") for number in range(600)])
+        bus.emit(result(1.25, "b"))
+        has_text(outcome.nth(2), re.compile(r"^running, \$1\.55$"))
+        bus.emit(TurnEnd(ok=True))
+        has_text(outcome.nth(2), re.compile(r"^ok, .*s, \$1\.55$"))
+        has_count(page.locator(".row-end"), 2)
+        page.reload()
+        has_text(page.locator(".row-turn.is-current"), "sessions")
+        has_text(page.locator(".is-current .outcome"), re.compile(r"^ok, .*s, \$1\.55$"))
+        has_count(page.locator(".row-end"), 2)
+
+
 def signing(**fields: object) -> Stream:
     """How signing in goes on."""
     return line({"type": "auth_status", **fields})

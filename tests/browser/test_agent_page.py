@@ -122,6 +122,38 @@ def test_scrolling_up_pauses_following_and_the_pill_returns(
         wait_until_at_end(page)
 
 
+def test_the_pill_counts_what_comes_as_a_row(page: Page, server: Server, agent: Agent) -> None:
+    """Not what is told at the foot of a turn or in another row, nor what is filtered out.
+
+    The same for what is not loaded, since the page went back to the start of the history.
+    """
+    retry = line({"type": "system", "subtype": "api_retry", "attempt": 1})
+    quiet = [
+        line({"type": "system", "subtype": "thinking_tokens", "tokens": 7}),
+        line({"type": "rate_limit_event", "rate_limit_info": {"status": "allowed"}}),
+        line({"type": "turn.started"}),
+    ]
+    call = calls(("a", "Bash", {"command": "ls"}))
+    with agent.bus() as bus:
+        emit_numbers(bus, range(100))
+        show(page, server, agent)
+        has_text(page.locator("#connection-word"), re.compile("live$"))
+        pill = page.locator("#pill")
+        for stop in ("pause", "start"):
+            page.get_by_role("button", name=re.compile(stop, re.IGNORECASE)).click()
+            has_text(page.locator("#connection-word"), re.compile("paused|not following"))
+            bus.emit_many([call, *quiet, gives("a", "x"), retry, retry, *quiet, Note("one")])
+            has_text(pill, re.compile("^3 new$"))
+            page.locator("[data-show=notes]").click()
+            has_count(page.locator(".row-turn, .row-tool"), 0)
+            bus.emit_many([*quiet, call, Note("two"), Note("three")])
+            has_text(pill, re.compile("^5 new$"))
+            page.locator("[data-show=notes]").click()
+            page.locator("[data-do=end]").click()
+            has_text(page.locator(".row-note").last, "three")
+            assert pill.is_hidden()
+
+
 def test_a_permalink_leads_to_its_event(page: Page, server: Server, agent: Agent) -> None:
     """In sight, though the page would follow the end."""
     with agent.bus() as bus:

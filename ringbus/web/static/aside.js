@@ -28,7 +28,6 @@ export function status(transcript, envelope, line) {
   if (line.compact_error) {
     return transcript.put(row("error is-failure", envelope, ...output(`compacting failed: ${string(line.compact_error)}`)));
   }
-  if (line.status !== "compacting") return transcript.quiet(envelope);
   return transcript.put(row("muted", envelope, "compacting the conversation"));
 }
 
@@ -40,7 +39,6 @@ export function retry(transcript, envelope, line) {
 
 export function rateLimit(transcript, envelope, line) {
   const info = line.rate_limit_info ?? {};
-  if (info.status === "allowed") return transcript.quiet(envelope);
   const resets = Number(info.resetsAt) > 1e11 ? Number(info.resetsAt) : Number(info.resetsAt) * 1000;
   const words = [
     `rate limit: ${spaced(info.status) || "unknown"}`,
@@ -56,7 +54,6 @@ export function rateLimit(transcript, envelope, line) {
 const toolWords = (name, input) => `${toolName(name)} ${input === undefined ? "" : summarise(name, input)}`.trim();
 
 export function control(transcript, envelope, line) {
-  if (line.request?.subtype !== "can_use_tool") return transcript.quiet(envelope);
   const { tool_name: name, input } = line.request;
   return transcript.put(row("notice is-strong", envelope, ...visible(`waiting for permission: ${toolWords(name, input)}`)));
 }
@@ -103,7 +100,6 @@ export function signingIn(transcript, envelope, line) {
     return transcript.put(row("error is-failure", envelope,
       ...output([`signing in failed: ${string(line.error) || JSON.stringify(line.error)}`, told].filter(Boolean).join("\n"))));
   }
-  if (!told && line.isAuthenticating !== true) return transcript.quiet(envelope);
   return transcript.put(row("notice is-strong", envelope, ...output(["signing in", told].filter(Boolean).join(": "))));
 }
 

@@ -1,5 +1,5 @@
 // What sort of row an event becomes, as bits: an event may be several, as a failed tool call is
-// both a tool and an error. Filters, jumps and what counts as an error go by this alone.
+// both a tool and an error. Filters, jumps, what counts as an error and what as a row go by this alone.
 
 import { translate } from "./agents.js";
 
@@ -10,6 +10,7 @@ export const ERROR = 8;
 export const NOTE = 16;
 export const OTHER = 32;
 export const RETRY = 64;
+export const ROW = 128; // a row comes of it; retries that follow each other share one
 
 export const CLASSES = { prompts: PROMPT, text: TEXT, tools: TOOL, errors: ERROR, notes: NOTE, other: OTHER };
 
@@ -21,16 +22,50 @@ export const isBad = (block) => block?.is_error === true || /tool_result_error$/
 // The bits of an event, and the ids of the calls it makes and of those it answers.
 export function classify(event) {
   const found = { bits: 0, calls: [], answers: [] };
-  if (event.kind === "turn_start") found.bits = PROMPT;
-  else if (event.kind === "turn_end") found.bits = event.ok ? OTHER : ERROR;
-  else if (event.kind === "note") found.bits = NOTE;
+  if (event.kind === "turn_start") found.bits = PROMPT | ROW;
+  else if (event.kind === "turn_end") found.bits = (event.ok ? OTHER : ERROR) | ROW;
+  else if (event.kind === "note") found.bits = NOTE | ROW;
   else for (const line of translate(event.data) ?? [event.data]) addLine(found, line);
-  found.bits ||= OTHER;
+  if (!(found.bits & ~ROW)) found.bits |= OTHER;
   return found;
 }
 
+const always = () => true;
+
+// Lines that are counted at the foot of their turn, by type and subtype, and when they are.
+const QUIET = {
+  keep_alive: always,
+  control_request: ({ request }) => request?.subtype !== "can_use_tool",
+  control_response: always,
+  control_cancel_request: always,
+  command_lifecycle: always,
+  rate_limit_event: ({ rate_limit_info: info }) => info?.status === "allowed",
+  auth_status: ({ error, isAuthenticating, output }) => !error && isAuthenticating !== true && ![output].flat().some(Boolean),
+  "system/status": ({ status, compact_error: error }) => status !== "compacting" && !error,
+  "system/thinking_tokens": always,
+  "system/hook_started": always,
+  "system/hook_progress": always,
+};
+
+// Lines that change the row of another.
+const CHANGES = ["tool_progress", "system/task_progress", "system/task_updated", "system/task_notification"];
+
+export const nameOf = ({ type, subtype }) => (type === "system" ? `system/${subtype}` : type);
+export const isQuiet = (line) => Object.hasOwn(QUIET, nameOf(line)) && QUIET[nameOf(line)](line);
+
+function hasRow(line) {
+  const { content } = line.message ?? {};
+  if (Array.isArray(content) && content.length && content.every(isResult)) return false; // it is under its calls
+  return !isQuiet(line) && !CHANGES.includes(nameOf(line));
+}
+
 function addLine(found, line) {
-  if (typeof line !== "object" || line === null || Array.isArray(line)) return;
+  const isObject = typeof line === "object" && line !== null && !Array.isArray(line);
+  if (!isObject || hasRow(line)) found.bits |= ROW;
+  if (isObject) addFacts(found, line);
+}
+
+function addFacts(found, line) {
   const { type, subtype } = line;
   const hasFailed = line.error || line.compact_error || line.is_error === true || FAILED.test(String(type)) || FAILED.test(String(subtype))
     || (type === "result" && subtype !== undefined && subtype !== "success")

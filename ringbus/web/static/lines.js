@@ -4,12 +4,12 @@
 
 import { translate } from "./agents.js";
 import * as aside from "./aside.js";
-import { isBad, isCall, isResult } from "./classes.js";
+import { isBad, isCall, isQuiet, isResult, nameOf } from "./classes.js";
 import { h, fold } from "./dom.js";
 import { visible } from "./ansi.js";
 import { markdown } from "./markdown.js";
 import { json } from "./envelope.js";
-import { count, duration, firstLine, plural } from "./format.js";
+import { count, dollars, duration, firstLine, plural } from "./format.js";
 import { drawMedia, isMedia, mediaIn } from "./images.js";
 import { output, pieces } from "./long.js";
 import { row, addTo, place } from "./rows.js";
@@ -32,7 +32,8 @@ export function drawLine(transcript, envelope) {
 
 function drawOne(transcript, envelope, line) {
   if (typeof line !== "object" || line === null) return false;
-  const name = line.type === "system" ? `system/${line.subtype}` : line.type;
+  if (isQuiet(line)) return transcript.quiet(envelope);
+  const name = nameOf(line);
   if (!Object.hasOwn(LINES, name)) return false;
   return LINES[name](transcript, envelope, line) !== false;
 }
@@ -48,8 +49,6 @@ function foretell(transcript, envelope, line) {
 
 const resultsIn = (line) => (["user", "assistant"].includes(line?.type) ? blocksOf(line.message?.content).filter(isResult) : []);
 
-const quiet = (transcript, envelope) => transcript.quiet(envelope);
-
 const LINES = {
   assistant,
   user,
@@ -60,16 +59,9 @@ const LINES = {
   tool_progress: aside.toolProgress,
   tool_use_summary: aside.toolSummary,
   auth_status: aside.signingIn,
-  keep_alive: quiet,
   control_request: aside.control,
-  control_response: quiet,
-  control_cancel_request: quiet,
-  command_lifecycle: quiet,
   "system/init": aside.init,
   "system/status": aside.status,
-  "system/thinking_tokens": quiet,
-  "system/hook_started": quiet,
-  "system/hook_progress": quiet,
   "system/hook_response": hook,
   "system/api_retry": aside.retry,
   "system/compact_boundary": compacted,
@@ -192,7 +184,7 @@ function result(transcript, envelope, line) {
     ok ? "result" : `result: ${firstLine(failure(line))}`,
     Number.isFinite(line.num_turns) && plural(line.num_turns, "step"),
     Number.isFinite(line.duration_ms) && duration(line.duration_ms),
-    Number.isFinite(line.total_cost_usd) && `$${line.total_cost_usd.toFixed(line.total_cost_usd < 0.1 ? 4 : 2)}`,
+    Number.isFinite(line.total_cost_usd) && dollars(line.total_cost_usd),
     Number.isFinite(usage.output_tokens) && `${count(usage.output_tokens)} tokens out`,
   ].filter(Boolean).join(" · ");
   const errors = Array.isArray(line.errors) ? line.errors.map((one) => (typeof one === "string" ? one : JSON.stringify(one))) : [];

@@ -3,8 +3,9 @@
 // so a number stays true whatever is added or dropped. An event is kept as the text it came in and
 // parsed again when it is drawn; beyond a budget the end farther from what is read is dropped.
 
-import { ERROR, classify } from "./classes.js";
+import { ERROR, ROW, classify } from "./classes.js";
 import { parseEnvelope } from "./envelope.js";
+import { spentBy, sum } from "./spent.js";
 
 const BUDGET_CHARACTERS = 16 << 20;
 const ENTRY_CHARACTERS = 200;
@@ -20,6 +21,7 @@ export class Entry {
     this.bits = 0;
     this.raw = event.raw;
     this.partner = null;
+    this.spent = event.kind === "stream" ? spentBy(event.data) : null;
   }
 
   get position() {
@@ -38,7 +40,7 @@ export class Hole {
   constructor(gap, n) {
     this.n = n;
     this.gap = gap;
-    this.bits = ERROR;
+    this.bits = ERROR | ROW;
     this.raw = "";
     this.position = `gap-${gap.epoch}-${gap.from}`;
     this.partner = null;
@@ -76,6 +78,14 @@ export class Log {
     const entry = new Entry(event, this.next());
     this.push(entry);
     this.join(entry, event);
+    return entry;
+  }
+
+  // What an event would be that is not added since the log has lost its end.
+  glimpse(event) {
+    this.meet(event);
+    const entry = new Entry(event, NaN);
+    entry.bits = classify(event).bits;
     return entry;
   }
 
@@ -148,14 +158,17 @@ export class Log {
     }
   }
 
-  // The entry that ends the turn which `start` began, if both are loaded.
-  endOf(start) {
+  // The entry that ends the turn which `start` began, null if it is not loaded, and what was spent
+  // in it so far.
+  turnOf(start) {
+    const spent = [];
     for (let index = this.index(start.n) + 1; index < this.entries.length; index += 1) {
       const entry = this.entries[index];
-      if (entry.isStart) return null;
-      if (entry.isEnd) return entry;
+      if (entry.isStart) break;
+      if (entry.spent) spent.push(entry.spent);
+      if (entry.isEnd) return { end: entry, cost: sum(spent) };
     }
-    return null;
+    return { end: null, cost: sum(spent) };
   }
 
   // The index of the first entry with that number or a later one.

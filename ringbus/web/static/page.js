@@ -72,16 +72,17 @@ function soon(action) {
 
 function batch(items) {
   let added = 0;
-  let passing = 0;
   keep(() => {
     const entries = [];
+    let passing = 0;
     for (const item of items) {
       if (item.event) passing += take(item.event, entries) ? 0 : 1;
       else if (item.gap) addGap(item.gap, entries);
       else startOver(entries);
     }
-    added = log.isLive ? entries.length : items.length - passing;
-    addToView(entries, passing ? items : []);
+    if (log.isLive) addToView(entries, passing ? items : []);
+    else view.space();
+    added = view.rowsOf(entries);
   });
   handling.added();
   tail.added(added);
@@ -95,6 +96,7 @@ function batch(items) {
 function addToView(entries, items) {
   handling.feed(entries);
   view.take(entries);
+  view.learn(entries);
   if (tail.following) view.reachEnd();
   if (items.length && log.isLive && view.isAtEnd) addPassing(items);
   // What came in is to stay while the end is followed, though it may not be drawn yet.
@@ -109,11 +111,7 @@ function take(event, entries) {
   if (isNew) status.feed(event);
   if (isPassing(event)) return false;
   if (isNew) newest = event;
-  if (!log.isLive) {
-    log.meet(event);
-    return true;
-  }
-  const entry = log.append(event);
+  const entry = log.isLive ? log.append(event) : isNew && log.glimpse(event);
   if (entry) entries.push(entry);
   return true;
 }
@@ -127,8 +125,9 @@ function addPassing(items) {
 }
 
 function addGap(gap, entries) {
-  if (log.isLive) entries.push(log.appendGap(gap));
-  meetGaps([log.isLive ? entries.at(-1) : new Hole(gap, null)]);
+  const hole = log.isLive ? log.appendGap(gap) : new Hole(gap, NaN);
+  entries.push(hole);
+  meetGaps([hole]);
 }
 
 function meetGaps(entries) {
@@ -223,6 +222,7 @@ function addLater({ entries, isLast }) {
   meetGaps(entries);
   handling.feed(entries);
   view.refresh();
+  view.learn(entries);
   if (isLast) goLive();
   log.bound(view.low, view.high);
   view.space();

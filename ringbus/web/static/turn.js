@@ -2,7 +2,7 @@
 
 import { h, fold } from "./dom.js";
 import { visible, plain } from "./ansi.js";
-import { duration, firstLine, isToday, lineCount, moment, plural } from "./format.js";
+import { dollars, duration, firstLine, isToday, lineCount, moment, plural } from "./format.js";
 import { pieces } from "./long.js";
 import { Quiet } from "./quiet.js";
 import { addTo, row } from "./rows.js";
@@ -16,7 +16,10 @@ export class Turn {
     this.ended = false;
     this.quiet = new Quiet();
     this.rows = h("div", "rows");
-    this.outcome = h("span", "outcome", start ? "running" : "");
+    this.outcome = h("span", "outcome");
+    this.said = start ? "running" : ""; // in words, of how it goes or ended
+    this.cost = null;
+    this.tell();
     this.head = start && this.header(start);
     this.element = h("section", start ? "turn is-running" : "turn is-loose", this.head, this.rows, this.quiet.element);
   }
@@ -84,7 +87,18 @@ export class Turn {
   settle(state, words) {
     this.element.classList.remove("is-running");
     this.element.classList.add(`is-${state}`);
-    this.outcome.textContent = words;
+    this.said = words;
+    this.tell();
+  }
+
+  // So many dollars so far, null if nobody told.
+  spend(cost) {
+    this.cost = cost;
+    this.tell();
+  }
+
+  tell() {
+    this.outcome.textContent = [this.said, this.cost !== null && dollars(this.cost)].filter(Boolean).join(", ");
   }
 
   // Takes over the rows of a section that turned out to be the rest of this turn.

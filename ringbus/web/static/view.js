@@ -4,7 +4,7 @@
 // window is over the entries that pass it. Whoever changes what is drawn does so inside the tail's
 // `keep`, or puts the screen elsewhere afterwards.
 
-import { RETRY } from "./classes.js";
+import { RETRY, ROW } from "./classes.js";
 import { drawAnswers } from "./lines.js";
 import { Hole } from "./log.js";
 import { Transcript } from "./turns.js";
@@ -143,9 +143,29 @@ export class View {
     }
     transcript.add(entry.event());
     if (entry.partner?.n > until) drawAnswers(transcript, entry.partner.event());
-    if (!entry.isStart) return;
-    const end = this.log.endOf(entry);
-    if (end) transcript.turns.at(-1).foretell(end.event());
+    if (entry.isStart) this.foretell(transcript.turns.at(-1), entry);
+  }
+
+  foretell(turn, start) {
+    const { end, cost } = this.log.turnOf(start);
+    turn.spend(cost);
+    if (end) turn.foretell(end.event());
+  }
+
+  // Of what is drawn, entries that came in behind all others change the head of the last turn alone.
+  learn(entries) {
+    if (!entries.some((entry) => entry.isEnd || entry.spent)) return;
+    const turn = this.transcript.turns.at(-1);
+    const start = turn?.start ? this.log.at(turn.start.n) : null;
+    if (start) this.foretell(turn, start);
+  }
+
+  // How many rows come of entries.
+  rowsOf(entries) {
+    const isShown = (entry) => !this.passes || this.lets(entry);
+    const before = (at) => entries[at - 1] ?? this.log.at(entries[at].n - 1);
+    const isMore = (at) => entries[at].bits & RETRY & before(at)?.bits;
+    return entries.filter((entry, at) => entry.bits & ROW && !isMore(at) && isShown(entry)).length;
   }
 
   // Events came in behind all others: with a filter they are to be shown if they pass it.
