@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, says, show
+from pages import calls, gives, has_count, has_text, line, says, show
 from turns import Agent, wait_until
 from webserver import Server
 
@@ -322,3 +322,33 @@ def test_a_jump_finds_what_is_not_loaded(page: Page, server: Server, agent: Agen
         has_text(page.locator("#said"), "no earlier match")
         page.keyboard.press("n")
         chooses(page, "a needle, late")
+
+
+def test_errors_are_found_beyond_what_is_loaded_and_in_tasks(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Page by page, either way: a call that failed and a task that did, each once."""
+    system = lambda subtype, **fields: line({"type": "system", "subtype": subtype, **fields})  # noqa: E731
+    with agent.bus() as bus:
+        emit_turns(bus, 2)
+        bus.emit(system("task_started", task_id="t", description="tides of a year"))
+        bus.emit_many([Note(f"row {number}") for number in range(100)])
+        bus.emit(system("task_notification", task_id="t", status="failed", summary="no gauge"))
+        bus.emit_many([Note(f"row {number}") for number in range(100, 5_000)])
+        bus.emit_many([calls(("d", "Bash", {"command": "dig"})), gives("d", "x", is_error=True)])
+        bus.emit_many([Note(f"row {number}") for number in range(5_000, 9_000)])
+        show(page, server, agent)
+        has_text(page.locator(".row-note").last, "row 8999")
+        for key, words in (
+            ("E", "$ dig"), ("E", "tides of a year"), ("e", "$ dig"), ("E", "tides of a year"),
+        ):  # fmt: skip
+            page.keyboard.press(key)
+            chooses(page, words)
+        has_text(page.locator(".row-task.is-current .elapsed"), "failed, ")
+        has_text(page.locator(".row-task.is-current"), "no gauge")
+        page.keyboard.press("E")
+        has_text(page.locator("#said"), "no earlier error")
+        page.locator("[data-show=errors]").click()
+        has_count(page.locator(".row-task"), 1)
+        has_count(page.locator(".row-note"), 0)
+        chooses(page, "tides of a year")

@@ -67,6 +67,7 @@ function addLine(found, line) {
 
 function addFacts(found, line) {
   const { type, subtype } = line;
+  addTask(found, line);
   const hasFailed = line.error || line.compact_error || line.is_error === true || FAILED.test(String(type)) || FAILED.test(String(subtype))
     || (type === "result" && subtype !== undefined && subtype !== "success")
     || (line.outcome !== undefined && line.outcome !== "success");
@@ -75,6 +76,15 @@ function addFacts(found, line) {
   const { content } = line.message ?? {};
   if (typeof content === "string") found.bits |= TEXT;
   for (const block of Array.isArray(content) ? content : []) addBlock(found, block);
+}
+
+// A task is answered by what tells of its end.
+function addTask(found, line) {
+  const id = `task ${line.task_id}`;
+  if (nameOf(line) === "system/task_started") found.calls.push(id);
+  if (nameOf(line) !== "system/task_notification" || line.status === "running") return;
+  found.answers.push(id);
+  if (line.status === "failed") found.bits |= ERROR;
 }
 
 function addBlock(found, block) {

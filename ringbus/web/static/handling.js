@@ -2,7 +2,7 @@
 // and by the keys. What the state of all that is, stands in the address.
 
 import { readAddress, writeAddress } from "./address.js";
-import { CLASSES, ERROR } from "./classes.js";
+import { CLASSES, ERROR, classify } from "./classes.js";
 import { copy, download, rowJson, rowText } from "./copy.js";
 import { Find, highlight } from "./find.js";
 import { count } from "./format.js";
@@ -17,10 +17,11 @@ const element = (id) => document.getElementById(id);
 const isFailure = ({ bits, n, partner }) => bits & ERROR && !(partner?.n < n);
 
 export class Handling {
-  constructor({ agent, log, view, tail, loader, load, loadElsewhere, showEnd }) {
-    Object.assign(this, { agent, log, view, tail, loader, load, loadElsewhere, showEnd });
+  constructor({ agent, log, view, tail, loader, loadElsewhere, showEnd }) {
+    Object.assign(this, { agent, log, view, tail, loader, loadElsewhere, showEnd });
     this.find = new Find(log, () => this.showFound());
     this.current = null; // the chosen entry
+    this.looking = 0; // which jump beyond what is loaded is the last that was asked for
     this.acts = element("acts"); // goes along with its row, out of the document, too
     const { query, only, shown, position } = readAddress();
     Object.assign(this, { only, shown: new Set(shown), target: position });
@@ -238,40 +239,42 @@ export class Handling {
 
   // The nearest entry in that direction that `isWanted`, from the chosen one or the screen's top.
   jump(by, isWanted, word) {
+    this.looking += 1;
     const { shown } = this.view;
     let at = this.view.index(this.place()) + (this.current || by < 0 ? by : 0);
     while (at >= 0 && at < shown.length && !isWanted(shown[at])) at += by;
     if (shown[at]) this.reveal(shown[at]);
     else if (by > 0 && !this.current && word === "match") this.jump(-1, isWanted, word);
-    else if (this.log.first && !(by < 0 ? this.log.isWhole : this.log.isLive)) this.jumpBeyond(by, isWanted, word);
+    else if (this.log.first && !(by < 0 ? this.log.isWhole : this.log.isLive)) this.jumpBeyond(by, word);
     else this.say(`no ${by < 0 ? "earlier" : "further"} ${word}`);
   }
 
-  // The server knows where turns begin and what holds a text; else what is before is loaded and looked at.
-  async jumpBeyond(by, isWanted, word) {
-    const asked = { turn: { kind: "turn_start" }, match: { text: this.find.query } }[word];
-    if (!asked) {
-      await this.jumpLoading(by, isWanted, word);
-      return;
-    }
+  // The server knows where turns begin and what holds a text; for errors all of it is looked at. What
+  // is asked for next ends that, as Escape does.
+  async jumpBeyond(by, word) {
+    const turn = (this.looking += 1);
+    const goesOn = () => turn === this.looking;
+    const [asked, isWanted] = {
+      turn: [{ kind: "turn_start" }, () => true],
+      match: [{ text: this.find.query }, (event) => this.find.isMatch(event)],
+      error: [{}, (event) => classify(event).bits & ERROR],
+    }[word];
     this.say(`no ${word} in what is loaded: looking at the rest`);
     try {
-      const position = await this.loader.look(by, asked, word === "match" ? (event) => this.find.isMatch(event) : () => true);
+      const position = await this.loader.look(by, asked, isWanted, goesOn);
+      if (!goesOn()) return;
       if (position) await this.goTo(position);
+      if (word === "error") this.chooseCall();
       this.say(position ? "" : `no ${by < 0 ? "earlier" : "further"} ${word}`);
     } catch (error) {
       this.say(`could not look for it: ${error.message}`);
     }
   }
 
-  async jumpLoading(by, isWanted, word) {
-    const { first, last } = this.log;
-    this.say(`no ${word} in what is loaded: loading more`);
-    if (!(await this.load(by < 0 ? "before" : "after"))) return;
-    const { shown } = this.view;
-    const found = by < 0 ? shown.slice(0, this.view.index(first.n)).findLast(isWanted) : shown.slice(this.view.index(last.n + 1)).find(isWanted);
-    if (found) this.reveal(found);
-    else this.say(`no ${word} in the events loaded now`);
+  // An answer that failed stands under its call.
+  chooseCall() {
+    const { partner, n } = this.current ?? {};
+    if (partner?.n < n) this.reveal(partner);
   }
 
   place() {
@@ -337,6 +340,7 @@ export class Handling {
   }
 
   escape() {
+    this.looking += 1;
     const search = element("search");
     if (search.value) {
       search.value = "";

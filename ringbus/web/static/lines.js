@@ -38,9 +38,14 @@ function drawOne(transcript, envelope, line) {
   return LINES[name](transcript, envelope, line) !== false;
 }
 
-// Shows what calls gave without taking the place of the line that says so: that is drawn elsewhere.
+// Shows what calls and tasks gave without taking the place of the line that says so: that is drawn
+// elsewhere.
 export function drawAnswers(transcript, envelope) {
-  for (const line of translate(envelope.data) ?? [envelope.data]) foretell(transcript, envelope, line);
+  for (const line of translate(envelope.data) ?? [envelope.data]) {
+    foretell(transcript, envelope, line);
+    const task = nameOf(line) === "system/task_notification" && transcript.tasks.get(string(line.task_id));
+    if (task) changeTask(task, envelope, line, string(line.status));
+  }
 }
 
 function foretell(transcript, envelope, line) {

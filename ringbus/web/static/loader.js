@@ -4,7 +4,7 @@ import { parsePage } from "./envelope.js";
 
 const PAGE_EVENTS = 300;
 const NEWEST_EVENTS = 1000;
-const LOOKED_AT = 10;
+const LOOKED_AT = 10; // at a time where the server chooses
 
 export class Loader {
   // `replaced()` hears of other events in the log, with numbers of their own.
@@ -64,11 +64,12 @@ export class Loader {
   }
 
   // The position of the nearest event that `isWanted` among those `asked` for, before or after what
-  // is loaded; null for none.
-  async look(by, asked, isWanted) {
-    for (let from = (by < 0 ? this.log.first : this.log.last).position; from; ) {
+  // is loaded, page by page; null for none, or once it does not `goesOn()`.
+  async look(by, asked, isWanted, goesOn) {
+    const limit = Object.keys(asked).length ? LOOKED_AT : PAGE_EVENTS;
+    for (let from = (by < 0 ? this.log.first : this.log.last).position; from && goesOn(); ) {
       const { events, next, later } = await (by < 0
-        ? this.page(from, LOOKED_AT, asked) : this.page(null, LOOKED_AT, { ...asked, after: from }));
+        ? this.page(from, limit, asked) : this.page(null, limit, { ...asked, after: from }));
       const found = by < 0 ? events.findLast(isWanted) : events.find(isWanted);
       if (found) return found.position;
       from = by < 0 ? next : later;

@@ -42,7 +42,7 @@ const loader = new Loader(pages, log, { replaced: () => keep(() => view.clear())
 const tail = new Tail(view.root, { head: element("status"), pill: element("pill"), isLast: () => log.isLive, changed: followingChanged });
 const keep = (change) => tail.keep(change);
 const seen = new Seen(agent, () => (tail.following && view.isAtEnd ? log.last?.position ?? null : null));
-const handling = new Handling({ agent, log, view, tail, loader, load, loadElsewhere, showEnd });
+const handling = new Handling({ agent, log, view, tail, loader, loadElsewhere, showEnd });
 
 view.drawn = () => {
   seen.draw(view.root, log);
