@@ -18,7 +18,7 @@ import apsw
 
 from ringbus.choice import as_in_json
 from ringbus.errors import EventError
-from ringbus.events import Envelope, Gap, Position, decode
+from ringbus.events import KINDS, Envelope, Gap, Position, decode
 from ringbus.history import original
 from ringbus.history.schema import MAX_ID, ORIGINAL_EPOCH
 
@@ -277,6 +277,13 @@ def _queries(
 def check_limit(limit: int) -> None:
     if limit < 1:
         raise ValueError(f"limit must be 1 or more, not {limit}")
+
+
+def check_kinds(kinds: Collection[str]) -> None:
+    """Raises `ValueError` for a kind that no event has."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
 
 
 def _rows_between(
