@@ -84,10 +84,11 @@ def main(
         outcomes.append(outcome)
         if not as_data:
             printer.outcome(outcome)
+        if plot:  # at once: a whole pass takes long, and may be ended
+            report.keep(record, outcome_data(outcome))
     if as_data:
         click.echo(as_json(record, options, outcomes))
     if plot:
-        report.keep(record, [outcome_data(outcome) for outcome in outcomes])
         report.draw(NAMES)
     context.exit(any(outcome.result is None or outcome.result.failures for outcome in outcomes))
 

@@ -59,7 +59,7 @@ def _questions(history: History, epoch: str, rows: int) -> dict[str, Callable[[]
             _time, partial(page, after=middle), range(middle[1] + 1, middle[1] + 1 + PAGE)
         ),
         "notes before the middle": partial(
-            _time, partial(page, before=middle, kind="note"), before_middle
+            _time, partial(page, before=middle, kinds=["note"]), before_middle
         ),
         f"text {TEXT!r}, to the oldest row": partial(
             _time, partial(page, text=TEXT), [seq for seq in notes if TEXT in f"note {seq}"]

@@ -35,11 +35,10 @@ Scenario = Mapping[str, Any]  # as in the JSON
 Figure = Mapping[str, Any]
 
 
-def keep(environment: Mapping[str, object], scenarios: Sequence[Mapping[str, object]]) -> None:
-    """Adds scenarios to the results, each in place of what it was."""
+def keep(environment: Mapping[str, object], scenario: Mapping[str, object]) -> None:
+    """Adds a scenario to the results, in place of what it was."""
     kept = load()
-    for scenario in scenarios:
-        kept[str(scenario["name"])] = {**scenario, "environment": dict(environment)}
+    kept[str(scenario["name"])] = {**scenario, "environment": dict(environment)}
     RESULTS.write_text(json.dumps(list(kept.values()), indent=1) + "\n")
 
 

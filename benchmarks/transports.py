@@ -115,4 +115,4 @@ def open_ring(shape: Shape) -> Iterator[Transport]:
         yield RingTransport(ring.name)
 
 
-RINGBUS = Peer("ringbus", open_ring, rate=1_500_000, can_emit_alone=True)
+RINGBUS = Peer("ringbus", open_ring, rate=5_000_000, can_emit_alone=True)

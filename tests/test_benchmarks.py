@@ -49,6 +49,15 @@ def test_a_report_says_on_what_the_numbers_are(report: dict[str, Any]) -> None:
     assert report["quick"] is True
 
 
+def test_scenarios_of_the_history_work() -> None:
+    """As a newcomer tries them: quickly."""
+    names = ["follow", "history_pages", "persister_latency", "persister_throughput", "sweep_pause"]
+    done = benchmarks("--quick", "--json", *names)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["scenarios"]
+    assert [(one["name"], one["ok"]) for one in found] == [(name, True) for name in names]
+
+
 def test_a_figure_has_its_spread_and_never_a_mean(report: dict[str, Any]) -> None:
     """Each number comes with what it is, and with how far the rounds lie apart."""
     (scenario,) = report["scenarios"]
