@@ -45,11 +45,11 @@ export class View {
 
   // --- which entries -------------------------------------------------------------------
 
-  // Shows only the entries that `passes` says yes to, or all for null, round the same place.
+  // Shows only the entries that `passes` says yes to, or all for null, round the entry numbered `place`.
   filter(passes, place) {
     this.passes = passes;
     this.refresh();
-    this.show(place ?? this.low);
+    this.show(place);
   }
 
   refresh() {
