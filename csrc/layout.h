@@ -119,6 +119,7 @@ _Static_assert(offsetof(struct rb_hot, stall) == 3 * RB_LINE, "stall on its own 
 _Static_assert(offsetof(struct rb_hot, flags) == 4 * RB_LINE, "flags on their own line");
 _Static_assert(sizeof(struct rb_gate) == 2 * RB_LINE, "the word alone, the label beside it");
 _Static_assert(sizeof(struct rb_lane) == RB_CELL, "one lane a cache line");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "record.h puts two fields in a word");
 _Static_assert(sizeof(struct rb_record_header) == 32, "the header never splits: blocks are cells");
 _Static_assert(sizeof(struct rb_database_area) == RB_LINE + 2 * 4096, "two slots of a page");
 
