@@ -66,12 +66,14 @@ static void offer(struct rb_pool_view *view, uint32_t block, uint64_t word) {
 
 /* One pass; returns the number of FREE blocks. */
 static uint32_t pass(struct rb_segment *segment, struct rb_pool_view *view) {
-    const uint32_t count = segment->geometry.block_count;
+    const uint32_t count = segment->geometry.block_count, start = view->start;
+    const uint64_t *words = segment->words; /* in a register, whatever is loaded meanwhile */
     uint32_t free_count = 0;
     view->count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t block = (view->start + i) & (count - 1);
-        uint64_t word = load_word(segment, block);
+        uint32_t block = (start + i) & (count - 1);
+        /* [word:B] acquire; pairs with [give:A] */
+        uint64_t word = rb_load_acquire_64(&words[block]);
         if (!rb_word_is_owned(word)) {
             free_count++;
             offer(view, block, word);

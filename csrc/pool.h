@@ -4,7 +4,7 @@
 
 #include "segment.h"
 
-enum { RB_CANDIDATES = 16 };
+enum { RB_CANDIDATES = 32 };
 
 /* An emitter's private view of the pool. */
 struct rb_pool_view {
