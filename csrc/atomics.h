@@ -59,6 +59,10 @@ static inline uint64_t rb_fetch_add_64(uint64_t *word, uint64_t by) {
     return __atomic_fetch_add(word, by, __ATOMIC_RELAXED);
 }
 
+static inline uint32_t rb_exchange_acquire_32(uint32_t *word, uint32_t by) {
+    return __atomic_exchange_n(word, by, __ATOMIC_ACQUIRE);
+}
+
 static inline uint64_t rb_exchange_64(uint64_t *word, uint64_t by) {
     return __atomic_exchange_n(word, by, __ATOMIC_RELAXED);
 }

@@ -9,11 +9,9 @@
 
 #include "segment.h"
 
-#include <pthread.h>
-
 struct rb_handle {
     struct rb_segment segment;
-    pthread_mutex_t lock;
+    uint32_t lock; /* 1: a thread is inside */
     uint32_t sleepers;
     bool closed;
 };

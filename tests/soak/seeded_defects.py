@@ -91,8 +91,8 @@ DEFECTS = [
         "a forked child may use the handle",
         "handle.c",
         "    if (rb_segment_is_forked(&handle->segment)) {\n        return RB_FORKED;\n    }\n"
-        "    pthread_mutex_lock",
-        "    pthread_mutex_lock",
+        "    lock(handle)",
+        "    lock(handle)",
         "overwriting",
     ),
     SoakDefect(
@@ -107,7 +107,7 @@ DEFECTS = [
     SoakDefect(
         "a lock is not given back, so that its owner hangs",
         "handle.c",
-        "    detach_if_last(handle);\n    pthread_mutex_unlock(&handle->lock);",
+        "    detach_if_last(handle);\n    unlock(handle);",
         "    detach_if_last(handle);",
         "calm",
         says="hangs: ",
