@@ -3,16 +3,14 @@
  * A stock cffi call converts its arguments one by one and gives the interpreter lock away; the next
  * busy Python thread then keeps it for milliseconds. These types are plain builtins instead: they
  * keep the lock for what never waits and give it away only to sleep, or when another thread is
- * inside the same handle. While they hold a handle they run no Python code and allocate nothing.
+ * inside the same handle. Python's classes are derived from them, so that a call finds the builtin
+ * as fast as any method. While they hold a handle they run no Python code and allocate nothing.
  *
  * The types own the C handle that they are given: it is freed with them, never before, so that
  * closing is safe while other threads are inside. Statuses that are errors go to the `report`
  * callable, which raises; the table of exceptions is in Python (ringbus/_native.py).
  */
 #include "fastcall.h"
-
-PyTypeObject *rb_fast_record_type;
-allocfunc rb_fast_record_alloc;
 
 int rb_fast_report(PyObject *callable, int status, const rb_stall *stall, size_t published,
                    uint64_t value) {
@@ -34,13 +32,23 @@ PyObject *rb_fast_fail(PyObject *callable, int status, const rb_stall *stall, si
     return NULL;
 }
 
-PyObject *rb_fast_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+int rb_fast_to_u32(PyObject *value, void *to) {
+    unsigned long number = PyLong_AsUnsignedLong(value);
+    if (number == (unsigned long)-1 && PyErr_Occurred()) {
+        return 0;
+    }
+    if (number > UINT32_MAX) {
+        PyErr_Format(PyExc_OverflowError, "%lu does not fit in 32 bits", number);
+        return 0;
+    }
+    *(uint32_t *)to = (uint32_t)number;
+    return 1;
+}
+
+PyObject *rb_fast_own(PyObject *object, PyObject *args) {
+    rb_fast_handle *self = (rb_fast_handle *)object;
     PyObject *address;
     PyObject *callable;
-    if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
-        PyErr_SetString(PyExc_TypeError, "no keyword arguments are taken");
-        return NULL;
-    }
     if (!PyArg_ParseTuple(args, "OO", &address, &callable)) {
         return NULL;
     }
@@ -51,14 +59,14 @@ PyObject *rb_fast_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
         }
         return NULL;
     }
-    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    rb_fast_handle *self = (rb_fast_handle *)allocate(type, 0);
-    if (self != NULL) {
-        self->handle = handle;
-        Py_INCREF(callable);
-        self->report = callable;
+    if (self->handle != NULL) {
+        Py_RETURN_FALSE;
     }
-    return (PyObject *)self;
+    Py_INCREF(callable);
+    self->report = callable;
+    /* [own:A] release; pairs with [own:B]: whoever sees the handle sees what reports for it */
+    __atomic_store_n(&self->handle, handle, __ATOMIC_RELEASE);
+    Py_RETURN_TRUE;
 }
 
 int rb_fast_traverse(PyObject *self, visitproc visit, void *arg) {
@@ -76,7 +84,9 @@ void rb_fast_dealloc(PyObject *self, void (*free_handle)(void *)) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     rb_fast_clear(self);
-    free_handle(((rb_fast_handle *)self)->handle);
+    if (((rb_fast_handle *)self)->handle != NULL) {
+        free_handle(((rb_fast_handle *)self)->handle);
+    }
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
@@ -87,37 +97,18 @@ PyMemberDef rb_fast_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyStructSequence_Field record_fields[] = {
-    {"seq", "number of the record in its epoch, from 0"},
-    {"ts_ns", "nanoseconds since 1970 when it was emitted"},
-    {"payload", "its bytes"},
-    {"kind", "what the emitter said it is; 0 by default"},
-    {"transient", "broadcast, but not kept in history"},
-    {"emitter", "tells the emitters of one ring apart"},
-    {NULL, NULL},
-};
-
-static PyStructSequence_Desc record_desc = {
-    .name = "ringbus.Record",
-    .doc = "One record read from a ring.",
-    .fields = record_fields,
-    .n_in_sequence = RB_RECORD_FIELDS,
-};
+static int add_type(PyObject *module, const char *name, PyObject *type) {
+    int failed = type == NULL || PyObject_SetAttrString(module, name, type) != 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
 
 static int add_types(PyObject *module) {
-    PyObject *emitter = PyType_FromSpec(&rb_fast_emitter_spec);
-    PyObject *subscriber = PyType_FromSpec(&rb_fast_subscriber_spec);
-    rb_fast_record_type = PyStructSequence_NewType(&record_desc);
-    int failed = emitter == NULL || subscriber == NULL || rb_fast_record_type == NULL ||
-                 PyObject_SetAttrString(module, "Emitter", emitter) != 0 ||
-                 PyObject_SetAttrString(module, "Subscriber", subscriber) != 0 ||
-                 PyObject_SetAttrString(module, "Record", (PyObject *)rb_fast_record_type) != 0;
-    Py_XDECREF(emitter);
-    Py_XDECREF(subscriber);
-    if (!failed) {
-        rb_fast_record_alloc = (allocfunc)PyType_GetSlot(rb_fast_record_type, Py_tp_alloc);
-    }
-    return failed ? -1 : 0;
+    return add_type(module, "Emitter", PyType_FromSpec(&rb_fast_emitter_spec)) != 0 ||
+                   add_type(module, "Subscriber", PyType_FromSpec(&rb_fast_subscriber_spec)) != 0 ||
+                   add_type(module, "Record", rb_fast_make_record_type()) != 0
+               ? -1
+               : 0;
 }
 
 /* Adds the types to the cffi module that this file is part of; called once, when it is imported.

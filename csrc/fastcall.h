@@ -13,18 +13,22 @@
 
 #include "ring.h"
 
-/* A C handle and the callable that raises. */
+/* What Python's Ring and Subscriber are derived from: a C handle and the callable that raises. */
 typedef struct {
-    PyObject_HEAD void *handle;
+    PyObject_HEAD void *handle; /* NULL: not yet */
     PyObject *report;
     uint64_t untold; /* records missed that the next read() reports; emitters: unused */
 } rb_fast_handle;
 
 extern PyType_Spec rb_fast_emitter_spec;
 extern PyType_Spec rb_fast_subscriber_spec;
-extern PyTypeObject *rb_fast_record_type;
-extern allocfunc rb_fast_record_alloc;
-enum { RB_RECORD_FIELDS = 6 };
+
+PyObject *rb_fast_make_record_type(void);
+/* Steals `payload`, also when it fails. */
+PyObject *rb_fast_record(const rb_record *record, PyObject *payload);
+
+/* A converter for PyArg_Parse: 1, or 0 with an exception set. */
+int rb_fast_to_u32(PyObject *value, void *to);
 
 /* report(status, notice, gate, lag, published, value): raises (-1), or returns for a mere notice. */
 int rb_fast_report(PyObject *callable, int status, const rb_stall *stall, size_t published,
@@ -33,9 +37,12 @@ int rb_fast_report(PyObject *callable, int status, const rb_stall *stall, size_t
 PyObject *rb_fast_fail(PyObject *callable, int status, const rb_stall *stall, size_t published,
                        uint64_t value);
 
-/* Slots of both types. */
+/* What both types have. */
+PyObject *rb_fast_own(PyObject *self, PyObject *args);
+#define RB_FAST_OWN                                                                                \
+    {"_own", rb_fast_own, METH_VARARGS,                                                            \
+     "_own($self, address, report, /)\n--\n\nTake over a C handle, once; False if there is one."}
 extern PyMemberDef rb_fast_members[];
-PyObject *rb_fast_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 int rb_fast_traverse(PyObject *self, visitproc visit, void *arg);
 int rb_fast_clear(PyObject *self);
 void rb_fast_dealloc(PyObject *self, void (*free_handle)(void *));

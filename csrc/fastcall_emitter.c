@@ -72,9 +72,20 @@ static __attribute__((noinline)) int emit_on(rb_fast_handle *self, struct progre
     }
 }
 
+/* Before the first emit there is no handle: the Python class opens one. */
+static __attribute__((noinline)) int open_first(PyObject *self) {
+    PyObject *result = PyObject_CallMethod(self, "_open_emitter", NULL);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 /* Emits all items; the interpreter lock is kept unless something is in the way. */
 static int emit_all(PyObject *object, struct progress *at) {
     rb_fast_handle *self = (rb_fast_handle *)object;
+    /* [own:B] acquire; pairs with [own:A] */
+    if (__atomic_load_n(&self->handle, __ATOMIC_ACQUIRE) == NULL && open_first(object) != 0) {
+        return -1;
+    }
     int status = try_once(self->handle, at);
     if (status == RB_OK && at->stall.notice == 0) {
         return 0;
@@ -83,16 +94,7 @@ static int emit_all(PyObject *object, struct progress *at) {
 }
 
 static int set_kind(rb_item *item, PyObject *kind) {
-    unsigned long value = PyLong_AsUnsignedLong(kind);
-    if (value == (unsigned long)-1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (value > UINT32_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "kind must fit in 32 bits");
-        return -1;
-    }
-    item->kind = (uint32_t)value;
-    return 0;
+    return rb_fast_to_u32(kind, &item->kind) ? 0 : -1;
 }
 
 static int set_transient(rb_item *item, PyObject *transient) {
@@ -269,15 +271,26 @@ static PyObject *emitter_emit_many(PyObject *self, PyObject *iterable) {
 
 static PyMethodDef emitter_methods[] = {
     {"emit", (PyCFunction)(void (*)(void))emitter_emit, METH_FASTCALL | METH_KEYWORDS,
-     "emit(payload, kind=0, transient=False)\n--\n\nPublish one record; returns its seq."},
+     "emit($self, payload, /, kind=0, transient=False)\n--\n\n"
+     "Publish one record and return its seq.\n\n"
+     "Never waits, unless a gate is a whole ring behind and the policy says so, or stopped\n"
+     "emitters exhaust the pool. `kind` is any 32-bit number; `transient` records are not kept in\n"
+     "history. Raises `RecordTooLarge` beyond `max_payload` bytes, `BackPressure`, "
+     "`RingUnlinked`."},
     {"emit_many", emitter_emit_many, METH_O,
-     "emit_many(entries)\n--\n\nPublish records; returns the first and the last seq."},
+     "emit_many($self, payloads, /)\n--\n\n"
+     "Publish several records; return the first and the last seq.\n\n"
+     "An entry is a payload or `(payload, kind, transient)`; the iterable is run to its end before\n"
+     "the first is published. Other emitters' records may come in between. `RecordTooLarge` and\n"
+     "`BackPressure` carry `published`, the number of records already out; after `RingClosed`,\n"
+     "`RingUnlinked` or an exception of a signal handler only the ring's tail tells."},
+    RB_FAST_OWN,
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot emitter_slots[] = {
-    {Py_tp_doc, "The emitting builtins over one C emitter, which they own."},
-    {Py_tp_new, rb_fast_new},
+    {Py_tp_doc, "The emitting builtins over one C emitter, which they own.\n\n"
+                "A derived class has `_open_emitter()`, which calls `_own()`."},
     {Py_tp_dealloc, emitter_dealloc},
     {Py_tp_traverse, rb_fast_traverse},
     {Py_tp_clear, rb_fast_clear},
@@ -289,6 +302,6 @@ static PyType_Slot emitter_slots[] = {
 PyType_Spec rb_fast_emitter_spec = {
     .name = "ringbus._core.Emitter",
     .basicsize = sizeof(rb_fast_handle),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = emitter_slots,
 };

@@ -12,92 +12,106 @@
 enum {
     MAX_READ_BYTES = 8 << 20, /* one read() ends beyond that: memory stays bounded */
     MAX_READ_RECORDS = 256,
+    GROUP_RECORDS = 16,
+    GROUP_BYTES = 64 << 10,
 };
 
 static void free_subscriber(void *handle) { rb_subscriber_free(handle); }
 
 static void subscriber_dealloc(PyObject *self) { rb_fast_dealloc(self, free_subscriber); }
 
-static int subscriber_peek(rb_subscriber *subscriber, rb_record *record, uint64_t *missed) {
+/* Another thread is inside; it never stays for long. */
+static void let_others(void) {
+    PyThreadState *thread = PyEval_SaveThread();
+    sched_yield();
+    PyEval_RestoreThread(thread);
+}
+
+/* Records on their way from the ring to Python. They are looked at and copied with one lock each,
+ * and objects are made without it: allocating may run finalisers, which may use this subscriber. */
+struct group {
+    rb_record records[GROUP_RECORDS];
+    PyObject *payloads[GROUP_RECORDS];
+    void *places[GROUP_RECORDS];
+    size_t count; /* looked at */
+    size_t made;  /* of which have a payload object */
+};
+
+static int peek_group(rb_subscriber *subscriber, struct group *group, size_t room,
+                      uint64_t *missed) {
     int status;
-    while ((status = rb_subscriber_try_peek(subscriber, record, missed)) == RB_BUSY) {
-        PyThreadState *thread = PyEval_SaveThread();
-        sched_yield();
-        PyEval_RestoreThread(thread);
+    group->made = 0;
+    while ((status = rb_subscriber_try_peek(subscriber, group->records, room, GROUP_BYTES,
+                                            &group->count, missed)) == RB_BUSY) {
+        let_others();
     }
     return status;
 }
 
-static int subscriber_copy(rb_subscriber *subscriber, const rb_record *record, void *payload,
-                           uint64_t *missed) {
-    int status;
-    while ((status = rb_subscriber_try_copy(subscriber, record, payload, missed)) == RB_BUSY) {
-        PyThreadState *thread = PyEval_SaveThread();
-        sched_yield();
-        PyEval_RestoreThread(thread);
-    }
-    return status;
-}
-
-/* An empty record. PyStructSequence_New() would ask the type's dictionary each time how long it is.
- * The collector need not look at it: what it holds refers to nothing. */
-static PyObject *new_record(void) {
-    PyObject *record = rb_fast_record_alloc(rb_fast_record_type, RB_RECORD_FIELDS);
-    if (record != NULL) {
-        PyObject_GC_UnTrack(record);
-    }
-    return record;
-}
-
-/* Steals `payload`. */
-static PyObject *make_record(const rb_record *record, PyObject *payload) {
-    PyObject *result = new_record();
-    PyObject *fields[RB_RECORD_FIELDS] = {
-        PyLong_FromUnsignedLongLong(record->seq),
-        PyLong_FromUnsignedLongLong(record->ts_ns),
-        payload,
-        PyLong_FromUnsignedLong(record->kind),
-        PyBool_FromLong((record->flags & RB_RECORD_TRANSIENT) != 0),
-        PyLong_FromUnsignedLong(record->emitter),
-    };
-    int failed = result == NULL;
-    for (Py_ssize_t i = 0; i < RB_RECORD_FIELDS; i++) {
-        failed |= fields[i] == NULL;
-        if (result != NULL) {
-            PyStructSequence_SetItem(result, i, fields[i]);
-        } else {
-            Py_XDECREF(fields[i]);
-        }
-    }
-    if (failed) {
-        Py_CLEAR(result);
-    }
-    return result;
-}
-
-/* RB_OK with *made, another status, or -1 with an exception set. */
-static int read_one(rb_subscriber *subscriber, PyObject **made, size_t *bytes, uint64_t *missed) {
-    rb_record record;
-    int status;
-    do {
-        status = subscriber_peek(subscriber, &record, missed);
-        if (status != RB_OK) {
-            return status;
-        }
-        /* No lock is held here: allocating may run finalisers, which may use this subscriber. */
-        PyObject *payload = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)record.length);
+static int make_payloads(struct group *group) {
+    for (size_t i = 0; i < group->count; i++) {
+        PyObject *payload = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)group->records[i].length);
         if (payload == NULL) {
             return -1;
         }
-        status = subscriber_copy(subscriber, &record, PyBytes_AsString(payload), missed);
-        if (status == RB_OK) {
-            *bytes += record.length;
-            *made = make_record(&record, payload);
-            return *made == NULL ? -1 : RB_OK;
-        }
-        Py_DECREF(payload);
-    } while (status == RB_INVALID); /* another thread read it */
+        group->payloads[i] = payload;
+        group->places[i] = PyBytes_AsString(payload);
+        group->made++;
+    }
+    return 0;
+}
+
+static int copy_group(rb_subscriber *subscriber, struct group *group, size_t *got,
+                      uint64_t *missed) {
+    int status;
+    while ((status = rb_subscriber_try_copy(subscriber, group->records, group->places, group->count,
+                                            got, missed)) == RB_BUSY) {
+        let_others();
+    }
     return status;
+}
+
+/* Appends the first `got` as records and lets the payloads of the others go. Those that there is no
+ * memory for are read and lost: they count as missed. */
+static int append(PyObject *list, const struct group *group, size_t got, uint64_t *missed) {
+    int failed = 0;
+    for (size_t i = 0; i < group->made; i++) {
+        if (i >= got || failed) {
+            Py_DECREF(group->payloads[i]);
+            *missed += i < got;
+            continue;
+        }
+        PyObject *record = rb_fast_record(&group->records[i], group->payloads[i]);
+        failed = record == NULL || PyList_Append(list, record) != 0;
+        *missed += (unsigned)failed;
+        Py_XDECREF(record);
+    }
+    return failed ? -1 : 0;
+}
+
+/* RB_OK with some more in the list; another status, or -1 with an exception set, perhaps as well
+ * with some more. */
+static int read_group(rb_subscriber *subscriber, PyObject *list, size_t room, size_t *bytes,
+                      uint64_t *missed) {
+    struct group group;
+    size_t got;
+    int status;
+    do {
+        got = 0;
+        status = peek_group(subscriber, &group, room < GROUP_RECORDS ? room : GROUP_RECORDS,
+                            missed);
+        if (status != RB_OK) {
+            return status;
+        }
+        status = make_payloads(&group) != 0 ? -1 : copy_group(subscriber, &group, &got, missed);
+        for (size_t i = 0; i < got; i++) {
+            *bytes += group.records[i].length;
+        }
+        if (append(list, &group, got, missed) != 0) {
+            status = -1;
+        }
+    } while (status == RB_INVALID && got == 0); /* another thread read them */
+    return status == RB_INVALID ? RB_OK : status;
 }
 
 static void count_missed(rb_fast_handle *self, uint64_t missed) {
@@ -107,9 +121,10 @@ static void count_missed(rb_fast_handle *self, uint64_t missed) {
 }
 
 /* A loss that was not told yet comes first; a handle that was closed or inherited tells nothing. */
-static int peek_or_loss(rb_fast_handle *self, rb_record *record) {
+static int peek_or_loss(rb_fast_handle *self) {
+    struct group next;
     uint64_t missed = 0;
-    int status = subscriber_peek(self->handle, record, &missed);
+    int status = peek_group(self->handle, &next, 1, &missed);
     count_missed(self, missed);
     const int is_usable = status != RB_CLOSED && status != RB_FORKED;
     return is_usable && rb_load_relaxed_64(&self->untold) > 0 ? RB_LAPPED : status;
@@ -118,11 +133,11 @@ static int peek_or_loss(rb_fast_handle *self, rb_record *record) {
 /* What can be read now. A loss behind records already in the list waits for the next call. */
 static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
     size_t bytes = 0;
-    while (PyList_Size(list) < limit && bytes < MAX_READ_BYTES &&
+    Py_ssize_t have;
+    while ((have = PyList_Size(list)) < limit && bytes < MAX_READ_BYTES &&
            rb_load_relaxed_64(&self->untold) == 0) {
-        PyObject *made;
         uint64_t missed = 0;
-        int status = read_one(self->handle, &made, &bytes, &missed);
+        int status = read_group(self->handle, list, (size_t)(limit - have), &bytes, &missed);
         count_missed(self, missed);
         if (status == RB_LAPPED && PyList_Size(list) > 0) {
             return RB_OK;
@@ -130,14 +145,8 @@ static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
         if (status != RB_OK) {
             return status;
         }
-        int failed = PyList_Append(list, made);
-        Py_DECREF(made);
-        if (failed) {
-            return -1;
-        }
     }
-    rb_record next;
-    return rb_load_relaxed_64(&self->untold) == 0 ? RB_OK : peek_or_loss(self, &next);
+    return rb_load_relaxed_64(&self->untold) == 0 ? RB_OK : peek_or_loss(self);
 }
 
 /* A time-out in ns; UINT64_MAX: for ever. */
@@ -156,6 +165,15 @@ static int parse_timeout(PyObject *timeout, uint64_t *timeout_ns) {
     }
     if (seconds < 1e9) {
         *timeout_ns = (uint64_t)(seconds * 1e9);
+    }
+    return 0;
+}
+
+/* A derived class that was made, but not initialised. */
+static int check_handle(const rb_fast_handle *self) {
+    if (self->handle == NULL) {
+        PyErr_SetString(PyExc_ValueError, "this subscriber was never opened");
+        return -1;
     }
     return 0;
 }
@@ -197,8 +215,9 @@ static PyObject *read_records(rb_fast_handle *self, Py_ssize_t limit, uint64_t t
     PyObject *list = PyList_New(0);
     for (int again = 1; list != NULL && again > 0;) {
         int status = read_ready(self, limit, list);
-        if (PyList_Size(list) > 0 && status != -1) {
-            break; /* whatever it is, the next call meets it again and tells it */
+        if (PyList_Size(list) > 0) {
+            PyErr_Clear(); /* whatever it is, the next call meets it again and tells it */
+            break;
         }
         if (status == RB_EMPTY) {
             again = timeout_ns == 0 ? 0 : sleep_once(self, since_ns, timeout_ns);
@@ -223,7 +242,8 @@ static PyObject *subscriber_read(PyObject *object, PyObject *args, PyObject *kwa
     Py_ssize_t limit = MAX_READ_RECORDS;
     PyObject *timeout = NULL;
     uint64_t timeout_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|nO", names, &limit, &timeout) ||
+    if (check_handle((rb_fast_handle *)object) != 0 ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|nO", names, &limit, &timeout) ||
         parse_timeout(timeout, &timeout_ns) != 0) {
         return NULL;
     }
@@ -240,14 +260,14 @@ static PyObject *subscriber_wait(PyObject *object, PyObject *args, PyObject *kwa
     const rb_stall none = {0};
     PyObject *timeout = NULL;
     uint64_t timeout_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &timeout) ||
+    if (check_handle(self) != 0 ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &timeout) ||
         parse_timeout(timeout, &timeout_ns) != 0) {
         return NULL;
     }
     uint64_t since_ns = rb_monotonic_ns();
     for (;;) {
-        rb_record record;
-        int status = peek_or_loss(self, &record);
+        int status = peek_or_loss(self);
         if (status == RB_OK || status == RB_LAPPED) {
             Py_RETURN_TRUE; /* a loss is news, too: read() tells it */
         }
@@ -263,15 +283,19 @@ static PyObject *subscriber_wait(PyObject *object, PyObject *args, PyObject *kwa
 
 static PyMethodDef subscriber_methods[] = {
     {"read", (PyCFunction)(void (*)(void))subscriber_read, METH_VARARGS | METH_KEYWORDS,
-     "read(max_records=256, timeout=None)\n--\n\nThe next records; an empty list on time-out."},
+     "read($self, max_records=256, timeout=None)\n--\n\n"
+     "The next records, at most so many; waits up to `timeout` seconds (None: for ever).\n\n"
+     "An empty list on time-out. Raises `Lapped`, after which reading goes on, and `RingUnlinked`\n"
+     "when everything of a removed ring was read."},
     {"wait", (PyCFunction)(void (*)(void))subscriber_wait, METH_VARARGS | METH_KEYWORDS,
-     "wait(timeout=None)\n--\n\nSleep until there is something to read; False on time-out."},
+     "wait($self, timeout=None)\n--\n\nSleep until there is something to read; False on time-out."},
+    RB_FAST_OWN,
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot subscriber_slots[] = {
-    {Py_tp_doc, "The reading builtins over one C subscriber, which they own."},
-    {Py_tp_new, rb_fast_new},
+    {Py_tp_doc, "The reading builtins over one C subscriber, which they own.\n\n"
+                "A derived class calls `_own()` before anything else."},
     {Py_tp_dealloc, subscriber_dealloc},
     {Py_tp_traverse, rb_fast_traverse},
     {Py_tp_clear, rb_fast_clear},
@@ -283,6 +307,6 @@ static PyType_Slot subscriber_slots[] = {
 PyType_Spec rb_fast_subscriber_spec = {
     .name = "ringbus._core.Subscriber",
     .basicsize = sizeof(rb_fast_handle),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = subscriber_slots,
 };

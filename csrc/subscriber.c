@@ -92,22 +92,24 @@ static int no_record(struct rb_subscriber *s, uint64_t t) {
     return is_published(segment, t) ? RB_EMPTY : RB_UNLINKED;
 }
 
-static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
+/* What is at number t. RB_LAPPED: *newer as lapped() wants it. */
+static int look_at(const struct rb_subscriber *s, uint64_t t, rb_record *record, uint64_t *newer) {
     const struct rb_segment *segment = &s->handle.segment;
     const uint64_t mask = segment->cell_mask;
-    const uint64_t t = s->cursor;
     /* [read:A] acquire; pairs with [publish:A]: the record's bytes are there */
     uint64_t found = rb_load_acquire_64(&segment->order[t & mask]);
+    *newer = 0;
     if ((found & ~mask) < (t & ~mask)) {
-        return no_record(s, t);
+        return RB_EMPTY;
     }
     if ((found & ~mask) > (t & ~mask)) {
-        return lapped(s, rb_slot_number(found, t & mask, mask), missed);
+        *newer = rb_slot_number(found, t & mask, mask);
+        return RB_LAPPED;
     }
     struct rb_record_header header;
     rb_record_load_header(segment, found & mask, &header);
     if (!is_still_kept(segment, t)) {
-        return lapped(s, 0, missed);
+        return RB_LAPPED;
     }
     if (header.length > rb_segment_max_payload(segment)) {
         return RB_CORRUPT;
@@ -125,6 +127,30 @@ static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
     return RB_OK;
 }
 
+static int peek(struct rb_subscriber *s, rb_record *record, uint64_t *missed) {
+    uint64_t newer;
+    int status = look_at(s, s->cursor, record, &newer);
+    return status == RB_LAPPED  ? lapped(s, newer, missed)
+           : status == RB_EMPTY ? no_record(s, s->cursor)
+                                : status;
+}
+
+static int peek_many(struct rb_subscriber *s, rb_record *records, size_t room, size_t most_bytes,
+                     size_t *count, uint64_t *missed) {
+    int status = peek(s, &records[0], missed);
+    if (status != RB_OK) {
+        return status;
+    }
+    size_t found = 1, bytes = records[0].length;
+    uint64_t newer;
+    while (found < room && bytes < most_bytes &&
+           look_at(s, s->cursor + found, &records[found], &newer) == RB_OK) {
+        bytes += records[found++].length;
+    }
+    *count = found;
+    return RB_OK;
+}
+
 static int copy(struct rb_subscriber *s, const rb_record *record, void *payload, uint64_t *missed) {
     const struct rb_segment *segment = &s->handle.segment;
     if (record->seq + first_number(segment) != s->cursor || record->cell > segment->cell_mask ||
@@ -139,39 +165,54 @@ static int copy(struct rb_subscriber *s, const rb_record *record, void *payload,
     return RB_OK;
 }
 
-static int peek_and_leave(struct rb_subscriber *s, int entered, rb_record *record,
-                          uint64_t *missed) {
-    if (entered == RB_OK) {
-        entered = peek(s, record, missed);
-        rb_handle_leave(&s->handle);
+static int copy_many(struct rb_subscriber *s, const rb_record *records, void *const *payloads,
+                     size_t wanted, size_t *count, uint64_t *missed) {
+    int status = RB_OK;
+    size_t done = 0;
+    while (done < wanted && status == RB_OK) {
+        status = copy(s, &records[done], payloads[done], missed);
+        done += status == RB_OK;
     }
-    return entered;
-}
-
-static int copy_and_leave(struct rb_subscriber *s, int entered, const rb_record *record,
-                          void *payload, uint64_t *missed) {
-    if (entered == RB_OK) {
-        entered = copy(s, record, payload, missed);
-        rb_handle_leave(&s->handle);
-    }
-    return entered;
+    *count = done;
+    return status;
 }
 
 int rb_subscriber_peek(rb_subscriber *s, rb_record *record, uint64_t *missed) {
-    return peek_and_leave(s, rb_handle_enter(&s->handle), record, missed);
-}
-
-int rb_subscriber_try_peek(rb_subscriber *s, rb_record *record, uint64_t *missed) {
-    return peek_and_leave(s, rb_handle_try_enter(&s->handle), record, missed);
+    int status = rb_handle_enter(&s->handle);
+    if (status == RB_OK) {
+        status = peek(s, record, missed);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
 }
 
 int rb_subscriber_copy(rb_subscriber *s, const rb_record *record, void *payload, uint64_t *missed) {
-    return copy_and_leave(s, rb_handle_enter(&s->handle), record, payload, missed);
+    int status = rb_handle_enter(&s->handle);
+    if (status == RB_OK) {
+        status = copy(s, record, payload, missed);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
 }
 
-int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *record, void *payload,
-                           uint64_t *missed) {
-    return copy_and_leave(s, rb_handle_try_enter(&s->handle), record, payload, missed);
+int rb_subscriber_try_peek(rb_subscriber *s, rb_record *records, size_t room,
+                                size_t most_bytes, size_t *count, uint64_t *missed) {
+    int status = rb_handle_try_enter(&s->handle);
+    if (status == RB_OK) {
+        status = peek_many(s, records, room, most_bytes, count, missed);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
+}
+
+int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *records, void *const *payloads,
+                                size_t wanted, size_t *count, uint64_t *missed) {
+    int status = rb_handle_try_enter(&s->handle);
+    if (status == RB_OK) {
+        status = copy_many(s, records, payloads, wanted, count, missed);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }

@@ -1,7 +1,7 @@
 """What the compiled module offers; the C declarations are in csrc/ring.h."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, final
 
 class _FFI:
     CData: type[Any]
@@ -16,24 +16,41 @@ class _FFI:
 ffi: _FFI
 lib: Any
 
-class Record(NamedTuple):
-    seq: int
-    ts_ns: int
-    payload: bytes
-    kind: int
-    transient: bool
-    emitter: int
+@final
+class Record:
+    def __new__(
+        cls,
+        seq: int,
+        ts_ns: int,
+        payload: bytes,
+        kind: int = 0,
+        transient: bool = False,
+        emitter: int = 0,
+    ) -> Self: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def ts_ns(self) -> int: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def transient(self) -> bool: ...
+    @property
+    def emitter(self) -> int: ...
+    def __hash__(self) -> int: ...
 
 class Emitter:
     report: Any
-    def __new__(cls, address: int, report: Callable[..., None], /) -> Self: ...
+    def _own(self, address: int, report: Callable[..., None], /) -> bool: ...
     def emit(
-        self, payload: bytes | bytearray | memoryview, kind: int = 0, transient: bool = False
+        self, payload: bytes | bytearray | memoryview, /, kind: int = 0, transient: bool = False
     ) -> int: ...
-    def emit_many(self, entries: Iterable[object], /) -> tuple[int, int]: ...
+    def emit_many(self, payloads: Iterable[object], /) -> tuple[int, int]: ...
 
 class Subscriber:
     report: Any
-    def __new__(cls, address: int, report: Callable[..., Any], /) -> Self: ...
+    def _own(self, address: int, report: Callable[..., Any], /) -> bool: ...
     def read(self, max_records: int = 256, timeout: float | None = None) -> list[Record]: ...
     def wait(self, timeout: float | None = None) -> bool: ...

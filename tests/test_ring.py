@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 from collections import deque
+from typing import Any
 
 import pytest
 from helpers import Child, block_size, check, payload, read_all, run_all, seqs
@@ -61,17 +62,44 @@ def test_record_tells_kind_transience_time_and_emitter(ring: Ring) -> None:
     assert (named.kind, named.transient, named.payload) == (3, True, b"named")
     assert 0 < plain.ts_ns <= marked.ts_ns <= named.ts_ns
     assert plain.emitter == marked.emitter
-    assert tuple(named) == (2, named.ts_ns, b"named", 3, True, named.emitter)
+    assert repr(named) == (
+        f"Record(seq=2, ts_ns={named.ts_ns}, payload=b'named', kind=3, transient=True, "
+        f"emitter={named.emitter})"
+    )
 
 
-def test_record_pickles(ring: Ring) -> None:
-    """A record crosses process boundaries."""
+def test_record_is_a_value(ring: Ring) -> None:
+    """Equal if all of it is, hashable, unchangeable; it crosses process boundaries."""
     with ring.subscribe() as subscriber:
         ring.emit(b"data", 7)
         (record,) = subscriber.read(timeout=0)
-    copy = pickle.loads(pickle.dumps(record))  # noqa: S301
-    assert copy == record
-    assert isinstance(copy, Record)
+    fields: list[Any] = [record.seq, record.ts_ns, record.payload, 7, False, record.emitter]
+    for copy in (pickle.loads(pickle.dumps(record)), Record(*fields)):  # noqa: S301
+        assert copy == record
+        assert hash(copy) == hash(record)
+        assert isinstance(copy, Record)
+    others = [1, 2**64 - 1, b"date", 2**32 - 1, True, 0]
+    for at, other in enumerate(others):
+        assert Record(*fields[:at], other, *fields[at + 1 :]) != record
+    assert record != tuple(fields)
+    with pytest.raises(AttributeError):
+        record.seq = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "fields", [(-1, 0, b""), (2**64, 0, b""), (0, 0, "text"), (0, 0, b"", 2**32), (0, 0)]
+)
+def test_record_of_nonsense_is_refused(fields: tuple[Any, ...]) -> None:
+    """What no ring can hold is no record."""
+    with pytest.raises((OverflowError, TypeError)):
+        Record(*fields)
+
+
+def test_emit_kept_from_before_the_first_emit_is_the_builtin(ring: Ring) -> None:
+    """The emitter is opened by the first call, whoever kept the method."""
+    emit, emit_many = ring.emit, ring.emit_many
+    assert type(emit) is type(len)
+    assert [emit(b"a"), *emit_many([b"b", b"c"]), ring.emit(b"d"), emit(b"e")] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("kind", [-1, 2**32, 2**64])
@@ -83,7 +111,7 @@ def test_kind_beyond_32_bits_is_refused(ring: Ring, kind: int) -> None:
 
 
 @pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"xabcx")[1:4], b"abc"])
-def test_any_buffer_is_a_payload(ring: Ring, data: ringbus.ring.Payload) -> None:
+def test_any_buffer_is_a_payload(ring: Ring, data: bytes | bytearray | memoryview) -> None:
     """Bytes, bytearray and views are emitted as their bytes, alone and in emit_many()."""
     with ring.subscribe() as subscriber:
         ring.emit(data)

@@ -1,14 +1,14 @@
 """The ring in Python: `Ring` opens it, emits into it and gives out subscribers.
 
 A handle may be used from several threads. In a forked child every call raises `RingForked`.
-`emit` and `emit_many` are builtins of the compiled module: they hold the interpreter lock except
-while they wait for a gate, and Ctrl-C ends that wait at once.
+`emit` and `emit_many` are builtins of the compiled module (csrc/fastcall_emitter.c), which `Ring`
+inherits: they hold the interpreter lock except while they wait for a gate, and Ctrl-C ends that
+wait at once.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NoReturn, Self, Unpack
 
@@ -22,9 +22,6 @@ from ringbus.ring.subscriber import Subscriber
 
 HISTORY_GATE = "history"  # the gate of an agent's persister
 
-Payload = bytes | bytearray | memoryview
-Entry = Payload | tuple[Payload, int, bool]
-
 OPENING_TRIES = 1000  # each is lost to another process; a damaged ring shall not hold us for ever
 
 
@@ -37,7 +34,7 @@ class Database:
     inode: int
 
 
-class Ring(Closing):
+class Ring(_native.Emitter, Closing):
     """A handle on a ring: `emit()` into it, `subscribe()` to it.
 
     Get one from `create()`, `open()` or `open_or_create()`. `policy` says what `emit()` does when a
@@ -128,31 +125,8 @@ class Ring(Closing):
 
     # Emitting
 
-    def emit(self, payload: Payload, /, kind: int = 0, transient: bool = False) -> int:
-        """Publish one record and return its seq.
-
-        Never waits, unless a gate is a whole ring behind and the policy says so, or stopped
-        emitters exhaust the pool. `kind` is any 32-bit number; `transient` records are not kept in
-        history. Raises `RecordTooLarge` beyond `max_payload` bytes, `BackPressure`, `RingUnlinked`.
-        """
-        if self._emitter is None:  # else somebody kept this method from before the first emit
-            self._open_emitter()
-        return self.emit(payload, kind, transient)
-
-    def emit_many(self, payloads: Iterable[Entry], /) -> tuple[int, int]:
-        """Publish several records; return the first and the last seq.
-
-        An entry is a payload or `(payload, kind, transient)`; the iterable is run to its end before
-        the first is published. Other emitters' records may come in between. `RecordTooLarge` and
-        `BackPressure` carry `published`, the number of records already out; after `RingClosed`,
-        `RingUnlinked` or an exception of a signal handler only the ring's tail tells.
-        """
-        if self._emitter is None:
-            self._open_emitter()
-        return self.emit_many(payloads)
-
     def _open_emitter(self) -> None:
-        """From the first emit on, `emit` and `emit_many` are the builtins themselves."""
+        """What the first `emit()` or `emit_many()` calls."""
         lanes = self._stats().lane_count  # refuses before the lock, which a fork may leave locked
         with self._opening:
             if self._emitter is not None:
@@ -168,11 +142,10 @@ class Ring(Closing):
             report = EmitReport(
                 self.name, self.max_payload, self._handle, handle, self._manner.on_stall
             )
-            emitter = _native.Emitter(_native.address(handle), report)
-            if "emit" in self.__dict__:
-                return  # one of those was faster: this emitter goes
-            # All at once: whoever sees one of them sees the others.
-            self.__dict__.update(_emitter=handle, emit=emitter.emit, emit_many=emitter.emit_many)
+            if not self._own(_native.address(handle), report):
+                lib.rb_emitter_free(handle)  # an emit amid our own opening was faster
+                return
+            self._emitter = handle
             if self._closed:
                 lib.rb_emitter_close(handle)
 

@@ -1,7 +1,8 @@
 """Reading: `Subscriber`, at its own cursor, with or without a gate.
 
-`read` and `wait` are builtins of the compiled module: they hold the interpreter lock except while
-they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in a forked child.
+`read` and `wait` are inherited builtins (csrc/fastcall_subscriber.c): they hold the interpreter
+lock except while they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in a
+forked child.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ringbus.ring.batch import Batch
 AWAIT_SLICE = 0.5  # seconds; an abandoned `async for` leaves its thread that soon
 
 
-class Subscriber(Closing):
+class Subscriber(_native.Subscriber, Closing):
     """A reading end at its own cursor. Iterating yields records and waits for more.
 
     A subscriber that was overtaken gets `Lapped` once, with the exact number `missed`, and goes on:
@@ -40,21 +41,7 @@ class Subscriber(Closing):
         #: Records lost to this subscriber so far.
         self.missed = 0 if from_oldest else missed
         self._handle = handle
-        self._builtin = _native.Subscriber(_native.address(handle), self._report)
-        self.__dict__["read"] = self._builtin.read
-        self.__dict__["wait"] = self._builtin.wait
-
-    def read(self, max_records: int = 256, timeout: float | None = None) -> list[Record]:
-        """The next records, at most so many; waits up to `timeout` seconds (None: for ever).
-
-        An empty list on time-out. Raises `Lapped`, after which reading goes on, and `RingUnlinked`
-        when everything of a removed ring was read.
-        """
-        raise NotImplementedError  # replaced by the builtin in every instance
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until there is something to read; False on time-out."""
-        raise NotImplementedError  # replaced by the builtin in every instance
+        self._own(_native.address(handle), self._report)
 
     def fill(self, batch: Batch, timeout: float = 0.0) -> bool:
         """Fill the batch with what is there; sleep up to `timeout` seconds for something.

@@ -16,10 +16,9 @@ COUNTER_BITS = 12
 class Wrapped(Ring):
     """Lets a defect wrap the builtins of a ring and of its subscribers."""
 
-    def _open_emitter(self) -> None:
-        super()._open_emitter()
-        if "emit" not in vars(type(self)):
-            self.__dict__.update(self.wrap(self.__dict__["emit"], self.__dict__["emit_many"]))
+    def __init__(self, *how: Any, **options: Any) -> None:
+        super().__init__(*how, **options)
+        self.__dict__.update(self.wrap(super().emit, super().emit_many))
 
     def wrap(self, emit: Callable[..., Any], emit_many: Callable[..., Any]) -> dict[str, Any]:
         return {"emit": emit, "emit_many": emit_many}
@@ -78,12 +77,18 @@ class TearsAtTheBlock(Wrapped):
     """The last byte of a record that runs on into another block is another one."""
 
     def reading(self, read: Callable[[], list[Record]]) -> list[Record]:
-        return [
-            Record((*record[:2], record.payload[:-1] + b"\xff", *record[3:]))
-            if len(record.payload) >= 1024
-            else record
-            for record in read()
-        ]
+        return [torn(record) if len(record.payload) >= 1024 else record for record in read()]
+
+
+def torn(record: Record) -> Record:
+    return Record(
+        record.seq,
+        record.ts_ns,
+        record.payload[:-1] + b"\xff",
+        record.kind,
+        record.transient,
+        record.emitter,
+    )
 
 
 class ForgetsTransience(Wrapped):
