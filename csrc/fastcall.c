@@ -1,4 +1,4 @@
-/* The builtins that Python calls on the hot path: emit, emit_many, read, wait.
+/* The builtins that Python calls on the hot path: emit, emit_many, read, wait, event_text.
  *
  * A stock cffi call converts its arguments one by one and gives the interpreter lock away; the next
  * busy Python thread then keeps it for milliseconds. These types are plain builtins instead: they
@@ -97,26 +97,27 @@ PyMemberDef rb_fast_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static int add_type(PyObject *module, const char *name, PyObject *type) {
-    int failed = type == NULL || PyObject_SetAttrString(module, name, type) != 0;
-    Py_XDECREF(type);
+/* Steals `object`. */
+static int add(PyObject *module, const char *name, PyObject *object) {
+    int failed = object == NULL || PyObject_SetAttrString(module, name, object) != 0;
+    Py_XDECREF(object);
     return failed ? -1 : 0;
 }
 
-static int add_types(PyObject *module) {
-    return add_type(module, "Emitter", PyType_FromSpec(&rb_fast_emitter_spec)) != 0 ||
-                   add_type(module, "Subscriber", PyType_FromSpec(&rb_fast_subscriber_spec)) != 0 ||
-                   add_type(module, "Record", rb_fast_make_record_type()) != 0
-               ? -1
-               : 0;
+static int add_all(PyObject *module) {
+    int failed = add(module, "Emitter", PyType_FromSpec(&rb_fast_emitter_spec)) != 0 ||
+                 add(module, "Subscriber", PyType_FromSpec(&rb_fast_subscriber_spec)) != 0 ||
+                 add(module, "Record", rb_fast_make_record_type()) != 0 ||
+                 add(module, "event_text", rb_fast_make_event_text()) != 0;
+    return failed ? -1 : 0;
 }
 
-/* Adds the types to the cffi module that this file is part of; called once, when it is imported.
+/* Adds the builtins to the cffi module that this file is part of; called once, when it is imported.
  * cffi calls it without the interpreter lock. */
-int rb_install_types(void) {
+int rb_install_builtins(void) {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *module = PyImport_AddModule("ringbus._core"); /* borrowed */
-    int status = module == NULL || add_types(module) != 0 ? -1 : RB_OK;
+    int status = module == NULL || add_all(module) != 0 ? -1 : RB_OK;
     if (status != RB_OK) {
         PyErr_Print();
     }

@@ -24,6 +24,8 @@ extern PyType_Spec rb_fast_emitter_spec;
 extern PyType_Spec rb_fast_subscriber_spec;
 
 PyObject *rb_fast_make_record_type(void);
+PyObject *rb_fast_make_event_text(void);
+
 /* Steals `payload`, also when it fails. */
 PyObject *rb_fast_record(const rb_record *record, PyObject *payload);
 

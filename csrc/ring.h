@@ -161,7 +161,7 @@ typedef struct {
 } rb_batch_content;
 
 const char *rb_status_name(int status);
-int rb_install_types(void);
+int rb_install_builtins(void);
 
 /* Builds a ring of `capacity` bytes (a power of two) and links it to `path`. RB_EXISTS if one is
  * there. The file belongs to its creator, mode 0600. */

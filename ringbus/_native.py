@@ -1,6 +1,6 @@
 """The only user of the compiled module: handles, and the table from statuses to exceptions.
 
-Everything here is private to `ringbus.ring`. Addresses of handles pass through as integers because
+What handles are is private to `ringbus.ring`. Addresses of handles pass through as integers because
 the builtin types own them; closing through cffi leaves the memory to its owner.
 """
 
@@ -18,12 +18,17 @@ import posix_ipc
 from ringbus import _access, _core, errors
 
 ffi, lib = _core.ffi, _core.lib
-if lib.rb_install_types() != lib.RB_OK:
-    raise ImportError("ringbus: the builtin types of the compiled module cannot be installed")
+if lib.rb_install_builtins() != lib.RB_OK:
+    raise ImportError("ringbus: the builtins of the compiled module cannot be installed")
 
-from ringbus._core import Emitter, Record, Subscriber  # noqa: E402  they exist from here on
+from ringbus._core import (  # noqa: E402  they exist from here on
+    Emitter,
+    Record,
+    Subscriber,
+    event_text,
+)
 
-__all__ = ["CData", "Emitter", "Record", "Subscriber", "ffi", "lib"]
+__all__ = ["CData", "Emitter", "Record", "Subscriber", "event_text", "ffi", "lib"]
 
 CData = Any  # what cffi hands out
 

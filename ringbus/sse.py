@@ -13,10 +13,14 @@ The framing that every known client understands:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
 
+from ringbus._native import event_text
 from ringbus.events import Envelope, Gap, Position, Reset, format_position, parse_position
 
 HEARTBEAT = b":\n"
+PIECE_BYTES = 256 << 10
 
 _BREAKS_OUT = re.compile(r"[\r\n\0]")
 
@@ -29,14 +33,24 @@ def opening(retry_ms: int) -> bytes:
     return HEARTBEAT + _retry(retry_ms)
 
 
-def frame(item: Envelope | Gap | Reset, tag: str | None = None) -> bytes:
-    """The frame for anything a follow gives. Raises `EventError` for a payload that is no event.
+def frames(items: Iterable[Envelope | Gap | Reset], tag: str | None = None) -> list[bytes]:
+    """The frames for what a follow gives, in pieces of about 256 KiB: each is one write.
 
     Events are plain messages; gaps and resets are named. A gap has its last position as id, so
-    that a client that reconnects goes on after it; without a known end it has none.
+    that a client that reconnects goes on after it; without a known end it has none. Raises
+    `EventError` for a payload that is no event.
     """
-    if isinstance(item, Envelope):
-        return b"%bdata: %b\n\n" % (_field("id", tagged(tag, item.position)), item.json())
+    id_begin = b"id: " if tag is None else _field("id", f"{tag}:")[:-1]
+    pieces: list[bytes] = []
+    for is_event, run in groupby(items, lambda item: isinstance(item, Envelope)):
+        if is_event:
+            pieces += event_text(list(run), id_begin, b"\n\n", PIECE_BYTES)
+        else:
+            pieces += [_named(item, tag) for item in run if not isinstance(item, Envelope)]
+    return pieces
+
+
+def _named(item: Gap | Reset, tag: str | None) -> bytes:
     if isinstance(item, Gap):
         end = None if item.to is None else format_position(item.epoch, item.to)
         return control("gap", item.json(), id=tagged(tag, end))

@@ -24,12 +24,12 @@ LONGEST_FILE = 400  # lines
 LEVELS = (
     # 0: nothing of ours
     ("_access", "_build", "_closing", "_console", "_open_files", "_signals", "errors", "settings"),
-    # 1: events and how they are written
-    ("events",),
-    ("choice", "sse"),
-    # 2: the C core and its only user
+    # 1: the C core and its only user
     ("_core",),
     ("_native",),
+    # 2: events and how they are written
+    ("events",),
+    ("choice", "sse"),
     # 3: the ring, the history
     ("ring",),
     ("history",),

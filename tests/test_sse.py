@@ -1,6 +1,8 @@
 """Frames of server-sent events, read back by the rules of the standard."""
 
+import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -40,10 +42,15 @@ def read(stream: bytes) -> list[dict[str, str]]:
     return events
 
 
+def frame(item: Envelope | Gap | Reset) -> bytes:
+    (one,) = sse.frames([item])
+    return one
+
+
 def test_event_frame_has_position_and_one_line_of_data() -> None:
     """The bytes are fixed: id, data, blank line."""
     envelope = Envelope(EPOCH, 41, 7, event=Note("hi"))
-    assert sse.frame(envelope) == (
+    assert frame(envelope) == (
         b"id: 9f3c2b1a00d1e2f3-41\n"
         b'data: {"epoch":"9f3c2b1a00d1e2f3","seq":41,"ts_ns":7,"kind":"note","text":"hi"}\n\n'
     )
@@ -52,7 +59,7 @@ def test_event_frame_has_position_and_one_line_of_data() -> None:
 def test_transient_events_have_ids_too() -> None:
     """A reconnect goes on after the last delta the page has seen."""
     envelope = Envelope(EPOCH, 42, 7, event=Stream(b"1"), transient=True)
-    assert sse.frame(envelope).startswith(b"id: 9f3c2b1a00d1e2f3-42\n")
+    assert frame(envelope).startswith(b"id: 9f3c2b1a00d1e2f3-42\n")
 
 
 @settings(deadline=None)
@@ -60,7 +67,7 @@ def test_transient_events_have_ids_too() -> None:
 def test_no_line_breaks_out_of_its_frame(lines: list[bytes]) -> None:
     """Whatever a program prints, one event is dispatched for it, with its own id."""
     envelopes = [Envelope(EPOCH, seq, 7, event=line_event(line)) for seq, line in enumerate(lines)]
-    stream = sse.opening(3000) + b"".join(sse.frame(envelope) for envelope in envelopes)
+    stream = sse.opening(3000) + b"".join(sse.frames(envelopes))
     assert read(stream) == [
         {
             "event": "message",
@@ -74,7 +81,7 @@ def test_no_line_breaks_out_of_its_frame(lines: list[bytes]) -> None:
 
 def test_gap_frame_has_its_end_as_id() -> None:
     """A reconnect goes on after the gap."""
-    assert sse.frame(Gap(EPOCH, 3, 7, 5, "lapped")) == (
+    assert frame(Gap(EPOCH, 3, 7, 5, "lapped")) == (
         b"event: gap\n"
         b"id: 9f3c2b1a00d1e2f3-7\n"
         b'data: {"epoch":"9f3c2b1a00d1e2f3","from":3,"to":7,"missed":5,"reason":"lapped"}\n\n'
@@ -83,12 +90,12 @@ def test_gap_frame_has_its_end_as_id() -> None:
 
 def test_gap_without_a_known_end_has_no_id() -> None:
     """There is no position to go on after."""
-    assert b"id:" not in sse.frame(Gap(EPOCH, 3, None, None, "ring-lost"))
+    assert b"id:" not in frame(Gap(EPOCH, 3, None, None, "ring-lost"))
 
 
 def test_reset_frame_has_no_id() -> None:
     """A reset is about a position that is found nowhere."""
-    assert sse.frame(Reset(f"{EPOCH}-1")) == (
+    assert frame(Reset(f"{EPOCH}-1")) == (
         b'event: reset\ndata: {"position":"9f3c2b1a00d1e2f3-1"}\n\n'
     )
 
@@ -124,8 +131,50 @@ def test_names_and_ids_cannot_break_out(text: str) -> None:
 
 def test_epoch_cannot_break_out() -> None:
     """The id of an event is checked like any other."""
+    for epoch in ("9f3c2b1a00d1e2\n3", "9f3c2b1a00d1e2f\0", "9f3c2b1a00d1e2fé", "9f3c", ""):
+        with pytest.raises(ValueError, match="16 hex digits"):
+            frame(Envelope(epoch, 1, 2, event=Note("a")))
+
+
+def test_tag_cannot_break_out() -> None:
+    """The tag of a stream that shares its connection stands in the id."""
+    event = Envelope(EPOCH, 1, 2, event=Note("a"))
+    assert sse.frames([event], "a.b")[0].startswith(b"id: a.b:9f3c2b1a00d1e2f3-1\ndata: ")
     with pytest.raises(ValueError, match="CR, LF or NUL"):
-        sse.frame(Envelope("a\nb", 1, 2, event=Note("a")))
+        sse.frames([event], "a\nb")
+
+
+def test_frames_come_in_order_and_in_pieces() -> None:
+    """Whatever lies between them, and however many: a piece is one write of a bounded size."""
+    events = [Envelope(EPOCH, seq, seq, event=Note("x" * 1000)) for seq in range(1000)]
+    gap = Gap(EPOCH, 3, 7, 5, "lapped")
+    items = [*events[:3], gap, *events[8:], Reset(f"{EPOCH}-1")]
+    pieces = sse.frames(items)
+    assert b"".join(pieces) == b"".join(frame(item) for item in items)
+    assert max(map(len, pieces)) < sse.PIECE_BYTES + 1200
+    assert len(pieces) < 10
+    assert sse.frames([]) == []
+
+
+NUMBERS = [0, 9, 10, 99, 100, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_of_64_bits_are_written_whole(number: int) -> None:
+    """A time before 1970 is negative; a damaged one may be anything."""
+    text = json.loads(Envelope(EPOCH, number, number, event=Note("a")).json())
+    assert (text["seq"], text["ts_ns"]) == (number, number)
+    if number < 2**63:
+        assert json.loads(Envelope(EPOCH, 0, -number - 1, event=Note("a")).json())["ts_ns"] == (
+            -number - 1
+        )
+
+
+@pytest.mark.parametrize("place", [(EPOCH, 2**64, 0), (EPOCH, 0, -(2**63) - 1), (EPOCH, "1", 0)])
+def test_place_that_is_none_is_not_sent(place: tuple[Any, Any, Any]) -> None:
+    """Not cut off, and not taken for another."""
+    with pytest.raises((OverflowError, TypeError)):
+        frame(Envelope(*place, event=Note("a")))
 
 
 def test_negative_retry_is_refused() -> None:
@@ -137,7 +186,7 @@ def test_negative_retry_is_refused() -> None:
 def test_payload_that_is_no_event_is_not_sent() -> None:
     """Junk raises instead of becoming a frame."""
     with pytest.raises(EventError):
-        sse.frame(Envelope(EPOCH, 1, 2, b"junk"))
+        frame(Envelope(EPOCH, 1, 2, b"junk"))
 
 
 def test_last_event_id_is_the_id_of_a_frame() -> None:

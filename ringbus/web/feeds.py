@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from ringbus import sse
+from ringbus._native import event_text
 from ringbus.choice import ALL, Choice
 from ringbus.errors import RingbusError
 from ringbus.events import Envelope, Gap, Position, format_position
@@ -175,7 +176,7 @@ def history_page(web: WebState, agent: str, asked: Page) -> bytes:
         shown = found[: asked.limit] if asked.is_onward else found[-asked.limit :]
         gaps = _gaps(history, ring, asked, shown, is_more=is_more)
     ends = _ends(shown, asked, floor, is_more=is_more)
-    lines = b",\n".join(envelope.json() for envelope in shown)
+    lines = b"".join(event_text(list(shown), None, b",\n", PAGE_BYTES)).removesuffix(b",\n")
     return b'{"events":[\n%b\n],%b' % (lines, msgspec.json.encode({"gaps": gaps, **ends})[1:])
 
 

@@ -23,7 +23,6 @@ from ringbus.web.waiting import Bell, Waker
 _log = logging.getLogger(__name__)
 
 CURSOR_SECONDS = 1.0
-_PIECE_BYTES = 256 << 10
 
 
 class AgentSource:
@@ -59,7 +58,7 @@ class AgentSource:
             if (place := _place(item)) is not None:
                 self._told, self._told_at = place, time.monotonic()
                 break
-        return pieces([sse.frame(item, self._tag) for item in wanted] + self._cursor())
+        return pieces(sse.frames(wanted, self._tag) + self._cursor())
 
     def arm(self, waker: Waker) -> float:
         self._bell.arm(waker)
@@ -139,7 +138,7 @@ def pieces(frames: Iterable[bytes]) -> list[bytes]:
     for frame in frames:
         waiting.append(frame)
         size += len(frame)
-        if size >= _PIECE_BYTES:
+        if size >= sse.PIECE_BYTES:
             joined.append(b"".join(waiting))
             waiting, size = [], 0
     return [*joined, b"".join(waiting)] if waiting else joined
