@@ -99,11 +99,15 @@ class RingTransport:
 
     def open_reader(self, number: int) -> Read:
         subscriber = Ring.open(self.ring).subscribe(gate=f"reader-{number}")
+        done = 0
 
         def read() -> list[bytes]:
+            """What was given before is done with: only now may emitters pass it."""
+            nonlocal done
+            subscriber.advance(done)
             records = subscriber.read(timeout=PATIENCE)
             if records:
-                subscriber.advance(records[-1].seq + 1)
+                done = records[-1].seq + 1
             return [record.payload for record in records]
 
         return read

@@ -42,8 +42,11 @@ PyObject *rb_fast_fail(PyObject *callable, int status, const rb_stall *stall, si
 /* What both types have. */
 PyObject *rb_fast_own(PyObject *self, PyObject *args);
 #define RB_FAST_OWN                                                                                \
-    {"_own", rb_fast_own, METH_VARARGS,                                                            \
-     "_own($self, address, report, /)\n--\n\nTake over a C handle, once; False if there is one."}
+    {                                                                                              \
+        "_own", rb_fast_own, METH_VARARGS,                                                         \
+            "_own($self, address, report, /)\n--\n\nTake over a C handle, once; False if there "   \
+            "is one."                                                                              \
+    }
 extern PyMemberDef rb_fast_members[];
 int rb_fast_traverse(PyObject *self, visitproc visit, void *arg);
 int rb_fast_clear(PyObject *self);

@@ -281,6 +281,23 @@ static PyObject *subscriber_wait(PyObject *object, PyObject *args, PyObject *kwa
     }
 }
 
+static PyObject *subscriber_advance(PyObject *object, PyObject *seq) {
+    rb_fast_handle *self = (rb_fast_handle *)object;
+    const rb_stall none = {0};
+    unsigned long long number = PyLong_AsUnsignedLongLong(seq);
+    int status;
+    if (check_handle(self) != 0 || (number == (unsigned long long)-1 && PyErr_Occurred())) {
+        return NULL;
+    }
+    while ((status = rb_subscriber_try_advance(self->handle, number)) == RB_BUSY) {
+        let_others();
+    }
+    if (status != RB_OK) {
+        return rb_fast_fail(self->report, status, &none, 0, 0);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef subscriber_methods[] = {
     {"read", (PyCFunction)(void (*)(void))subscriber_read, METH_VARARGS | METH_KEYWORDS,
      "read($self, max_records=256, timeout=None)\n--\n\n"
@@ -289,6 +306,9 @@ static PyMethodDef subscriber_methods[] = {
      "when everything of a removed ring was read."},
     {"wait", (PyCFunction)(void (*)(void))subscriber_wait, METH_VARARGS | METH_KEYWORDS,
      "wait($self, timeout=None)\n--\n\nSleep until there is something to read; False on time-out."},
+    {"advance", subscriber_advance, METH_O,
+     "advance($self, seq, /)\n--\n\n"
+     "Tell emitters that this gate still wants `seq` and all after it, and nothing before."},
     RB_FAST_OWN,
     {NULL, NULL, 0, NULL},
 };

@@ -281,6 +281,15 @@ int rb_subscriber_advance(rb_subscriber *s, uint64_t seq) {
     return status;
 }
 
+int rb_subscriber_try_advance(rb_subscriber *s, uint64_t seq) {
+    int status = rb_handle_try_enter(&s->handle);
+    if (status == RB_OK) {
+        status = advance(s, seq);
+        rb_handle_leave(&s->handle);
+    }
+    return status;
+}
+
 int rb_subscriber_position(rb_subscriber *s, uint64_t *cursor, uint64_t *tail, uint64_t *floor) {
     int status = rb_handle_enter(&s->handle);
     if (status == RB_OK) {

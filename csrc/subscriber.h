@@ -4,8 +4,10 @@
 
 #include "ring.h"
 
-/* As rb_subscriber_peek() and _copy(), but for several records at a time, and with RB_BUSY instead of
- * waiting for another thread. */
+/* As rb_subscriber_advance(), _peek() and _copy(), but with RB_BUSY instead of waiting for another
+ * thread, and the latter for several records at a time. */
+
+int rb_subscriber_try_advance(rb_subscriber *subscriber, uint64_t seq);
 
 /* *count of the next records: at most `room`, and no more once they have `most_bytes`. */
 int rb_subscriber_try_peek(rb_subscriber *subscriber, rb_record *records, size_t room,

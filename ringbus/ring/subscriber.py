@@ -1,8 +1,8 @@
 """Reading: `Subscriber`, at its own cursor, with or without a gate.
 
-`read` and `wait` are inherited builtins (csrc/fastcall_subscriber.c): they hold the interpreter
-lock except while they sleep, and Ctrl-C ends a sleep at once. Usable from several threads, not in a
-forked child.
+`read`, `wait` and `advance` are inherited builtins (csrc/fastcall_subscriber.c): they hold the
+interpreter lock except while they sleep, and Ctrl-C ends a sleep at once. Usable from several
+threads, not in a forked child.
 """
 
 from __future__ import annotations
@@ -65,10 +65,6 @@ class Subscriber(_native.Subscriber, Closing):
             self._check(status)
         return bool(batch)
 
-    def advance(self, seq: int) -> None:
-        """Tell emitters that this gate still wants `seq` and all after it, and nothing before."""
-        self._check(lib.rb_subscriber_advance(self._handle, seq))
-
     @property
     def cursor(self) -> int:
         """The seq of the next record."""
@@ -97,7 +93,7 @@ class Subscriber(_native.Subscriber, Closing):
         if status == lib.RB_LAPPED:
             self.missed += missed
             raise errors.Lapped(missed=missed, next_seq=next_seq)
-        raise _native.error(status, self.name)
+        raise _native.error(status, self.name, self.gate or "")
 
     def __iter__(self) -> Self:
         return self
