@@ -90,23 +90,26 @@ static int append(PyObject *list, const struct group *group, size_t got, uint64_
 }
 
 /* RB_OK with some more in the list; another status, or -1 with an exception set, perhaps as well
- * with some more. */
+ * with some more. *is_last: there was not one record more when it looked. */
 static int read_group(rb_subscriber *subscriber, PyObject *list, size_t room, size_t *bytes,
-                      uint64_t *missed) {
+                      int *is_last, uint64_t *missed) {
     struct group group;
     size_t got;
     int status;
+    room = room < GROUP_RECORDS ? room : GROUP_RECORDS;
     do {
         got = 0;
-        status = peek_group(subscriber, &group, room < GROUP_RECORDS ? room : GROUP_RECORDS,
-                            missed);
+        status = peek_group(subscriber, &group, room, missed);
         if (status != RB_OK) {
             return status;
         }
         status = make_payloads(&group) != 0 ? -1 : copy_group(subscriber, &group, &got, missed);
+        size_t size = 0;
         for (size_t i = 0; i < got; i++) {
-            *bytes += group.records[i].length;
+            size += group.records[i].length;
         }
+        *bytes += size;
+        *is_last = group.count < room && size < GROUP_BYTES;
         if (append(list, &group, got, missed) != 0) {
             status = -1;
         }
@@ -134,10 +137,12 @@ static int peek_or_loss(rb_fast_handle *self) {
 static int read_ready(rb_fast_handle *self, Py_ssize_t limit, PyObject *list) {
     size_t bytes = 0;
     Py_ssize_t have;
-    while ((have = PyList_Size(list)) < limit && bytes < MAX_READ_BYTES &&
+    int is_last = 0;
+    while (!is_last && (have = PyList_Size(list)) < limit && bytes < MAX_READ_BYTES &&
            rb_load_relaxed_64(&self->untold) == 0) {
         uint64_t missed = 0;
-        int status = read_group(self->handle, list, (size_t)(limit - have), &bytes, &missed);
+        int status =
+            read_group(self->handle, list, (size_t)(limit - have), &bytes, &is_last, &missed);
         count_missed(self, missed);
         if (status == RB_LAPPED && PyList_Size(list) > 0) {
             return RB_OK;

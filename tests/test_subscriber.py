@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from typing import Any
 
 import pytest
 from helpers import Child, check, fill, payload, read_all, run_all, seqs, wait_until
@@ -196,6 +197,34 @@ def test_async_iteration_yields_each_record(ring: Ring) -> None:
     with ring.subscribe() as subscriber:
         ring.emit_many([b"a", b"b"])
         assert asyncio.run(consume(subscriber)) == [b"a", b"b", b"c"]
+
+
+def test_async_iteration_needs_no_thread_for_what_is_there(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread waits where there is nothing to read, and only there."""
+    waits = 0
+    to_thread = asyncio.to_thread
+
+    async def counted(*call: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        asyncio.get_running_loop().call_soon(ring.emit, b"last")
+        return await to_thread(*call)
+
+    async def consume(subscriber: Subscriber) -> int:
+        count = 0
+        async for record in subscriber:
+            count += 1
+            if record.payload == b"last":
+                return count
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    with ring.subscribe() as subscriber:
+        ring.emit_many([b"x"] * 500)
+        assert asyncio.run(consume(subscriber)) == 501
+    assert waits == 1
 
 
 def test_cancelled_async_iteration_loses_nothing(ring: Ring) -> None:
