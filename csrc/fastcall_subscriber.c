@@ -259,6 +259,16 @@ static PyObject *subscriber_read(PyObject *object, PyObject *args, PyObject *kwa
     return read_records((rb_fast_handle *)object, limit, timeout_ns);
 }
 
+/* One record and never more, so that iterating and read() may take turns. */
+static PyObject *subscriber_next(PyObject *object) {
+    rb_fast_handle *self = (rb_fast_handle *)object;
+    PyObject *list = check_handle(self) != 0 ? NULL : read_records(self, 1, UINT64_MAX);
+    PyObject *record = list == NULL ? NULL : PyList_GetItem(list, 0); /* borrowed */
+    Py_XINCREF(record);
+    Py_XDECREF(list);
+    return record;
+}
+
 static PyObject *subscriber_wait(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"timeout", NULL};
     rb_fast_handle *self = (rb_fast_handle *)object;
@@ -324,6 +334,8 @@ static PyType_Slot subscriber_slots[] = {
     {Py_tp_dealloc, subscriber_dealloc},
     {Py_tp_traverse, rb_fast_traverse},
     {Py_tp_clear, rb_fast_clear},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, subscriber_next},
     {Py_tp_methods, subscriber_methods},
     {Py_tp_members, rb_fast_members},
     {0, NULL},

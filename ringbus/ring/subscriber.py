@@ -1,8 +1,8 @@
 """Reading: `Subscriber`, at its own cursor, with or without a gate.
 
-`read`, `wait` and `advance` are inherited builtins (csrc/fastcall_subscriber.c): they hold the
-interpreter lock except while they sleep, and Ctrl-C ends a sleep at once. Usable from several
-threads, not in a forked child.
+`read`, `wait`, `advance` and iterating are inherited builtins (csrc/fastcall_subscriber.c): they
+hold the interpreter lock except while they sleep, and Ctrl-C ends a sleep at once. Usable from
+several threads, not in a forked child.
 """
 
 from __future__ import annotations
@@ -94,12 +94,6 @@ class Subscriber(_native.Subscriber, Closing):
             self.missed += missed
             raise errors.Lapped(missed=missed, next_seq=next_seq)
         raise _native.error(status, self.name, self.gate or "")
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Record:
-        return self.read(1)[0]  # never more than is yielded: iteration and read() may take turns
 
     def __aiter__(self) -> Self:
         return self
