@@ -105,7 +105,7 @@ class RingTransport:
             """What was given before is done with: only now may emitters pass it."""
             nonlocal done
             subscriber.advance(done)
-            records = subscriber.read(timeout=PATIENCE)
+            records = subscriber.read(1024, timeout=PATIENCE)
             if records:
                 done = records[-1].seq + 1
             return [record.payload for record in records]
@@ -119,4 +119,4 @@ def open_ring(shape: Shape) -> Iterator[Transport]:
         yield RingTransport(ring.name)
 
 
-RINGBUS = Peer("ringbus", open_ring, rate=5_000_000, can_emit_alone=True)
+RINGBUS = Peer("ringbus", open_ring, rate=8_000_000, can_emit_alone=True)

@@ -18,7 +18,8 @@ static bool try_lock(struct rb_handle *handle) {
 
 static void lock(struct rb_handle *handle) {
     const struct timespec pause = {.tv_nsec = BETWEEN_LOOKS_NS};
-    for (unsigned looks = 1; !try_lock(handle); looks++) {
+    /* Looked at before it is swapped, for a swap takes the word from its owner's core. */
+    for (unsigned looks = 1; rb_load_relaxed_32(&handle->lock) != 0 || !try_lock(handle); looks++) {
         if (looks > LOOKS) { /* its owner may need this core */
             nanosleep(&pause, NULL);
         }
@@ -94,6 +95,4 @@ int rb_handle_rise(struct rb_handle *handle, int status) {
 
 void rb_handle_close(struct rb_handle *handle) { handle->closed = true; }
 
-void rb_handle_destroy(struct rb_handle *handle) {
-    rb_segment_forget(&handle->segment);
-}
+void rb_handle_destroy(struct rb_handle *handle) { rb_segment_forget(&handle->segment); }

@@ -240,6 +240,7 @@ def test_ids_go_on_whatever_rows_are_gone(agent: Agent, bus: Bus, gone: str) -> 
         emit_notes(bus, 10)
         assert bus.wait_stored(60)
         with closing(apsw.Connection(str(agent.database))) as db:
+            db.set_busy_timeout(60_000)  # the persister may be writing
             before = {row[0] for row in db.execute("SELECT id FROM events")}
             db.execute(f"DELETE FROM events WHERE {gone}")
             kept = {row[0] for row in db.execute("SELECT id FROM events")}
