@@ -158,23 +158,28 @@ static PyObject *emit_item(PyObject *self, const rb_item *item) {
     return emit_all(self, &at) != 0 ? NULL : PyLong_FromLong((long)at.first);
 }
 
-static PyObject *emitter_emit(PyObject *self, PyObject *const *args, Py_ssize_t count,
-                              PyObject *names) {
+/* With options, or with a payload of another type. */
+static __attribute__((noinline)) PyObject *emit_anything(PyObject *self, PyObject *const *args,
+                                                         Py_ssize_t count, PyObject *names) {
     rb_item item = {0};
-    if ((count != 1 || names != NULL) && set_options(&item, args, count, names) != 0) {
-        return NULL;
-    }
-    if (PyBytes_CheckExact(args[0])) {
-        return set_bytes(&item, args[0]) != 0 ? NULL : emit_item(self, &item);
-    }
     Py_buffer view;
-    if (PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0) {
+    if (set_options(&item, args, count, names) != 0 ||
+        PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) != 0) {
         return NULL;
     }
     set_payload(&item, view.buf, view.len);
     PyObject *seq = emit_item(self, &item);
     PyBuffer_Release(&view);
     return seq;
+}
+
+static PyObject *emitter_emit(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names) {
+    if (count == 1 && names == NULL && PyBytes_CheckExact(args[0])) {
+        rb_item item = {0};
+        return set_bytes(&item, args[0]) != 0 ? NULL : emit_item(self, &item);
+    }
+    return emit_anything(self, args, count, names);
 }
 
 /* One entry of emit_many(): bytes-like, or (bytes-like, kind, transient). Returns what keeps the
@@ -280,7 +285,8 @@ static PyMethodDef emitter_methods[] = {
     {"emit_many", emitter_emit_many, METH_O,
      "emit_many($self, payloads, /)\n--\n\n"
      "Publish several records; return the first and the last seq.\n\n"
-     "An entry is a payload or `(payload, kind, transient)`; the iterable is run to its end before\n"
+     "An entry is a payload or `(payload, kind, transient)`; the iterable is run to its end "
+     "before\n"
      "the first is published. Other emitters' records may come in between. `RecordTooLarge` and\n"
      "`BackPressure` carry `published`, the number of records already out; after `RingClosed`,\n"
      "`RingUnlinked` or an exception of a signal handler only the ring's tail tells."},

@@ -219,9 +219,9 @@ static PyObject *event_text(PyObject *self, PyObject *args) {
     PyObject *envelopes, *pieces = PyList_New(0);
     struct manner how;
     (void)self;
-    int failed = pieces == NULL || !PyArg_ParseTuple(args, "O!z#y#n", &PyList_Type, &envelopes,
-                                                     &how.id, &how.id_length, &how.end,
-                                                     &how.end_length, &how.most_bytes);
+    int failed = pieces == NULL ||
+                 !PyArg_ParseTuple(args, "O!z#y#n", &PyList_Type, &envelopes, &how.id,
+                                   &how.id_length, &how.end, &how.end_length, &how.most_bytes);
     for (Py_ssize_t at = 0; !failed && at < PyList_Size(envelopes);) {
         PyObject *piece = next_piece(envelopes, &at, &how);
         failed = piece == NULL || PyList_Append(pieces, piece) != 0;

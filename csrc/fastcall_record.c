@@ -93,8 +93,8 @@ static PyObject *record_repr(PyObject *object) {
     return PyUnicode_FromFormat("Record(seq=%llu, ts_ns=%llu, payload=%R, kind=%u, transient=%s, "
                                 "emitter=%u)",
                                 (unsigned long long)self->seq, (unsigned long long)self->ts_ns,
-                                self->payload, self->kind,
-                                self->transient ? "True" : "False", self->emitter);
+                                self->payload, self->kind, self->transient ? "True" : "False",
+                                self->emitter);
 }
 
 static PyObject *record_reduce(PyObject *self, PyObject *unused) {

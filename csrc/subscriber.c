@@ -195,8 +195,8 @@ int rb_subscriber_copy(rb_subscriber *s, const rb_record *record, void *payload,
     return status;
 }
 
-int rb_subscriber_try_peek(rb_subscriber *s, rb_record *records, size_t room,
-                                size_t most_bytes, size_t *count, uint64_t *missed) {
+int rb_subscriber_try_peek(rb_subscriber *s, rb_record *records, size_t room, size_t most_bytes,
+                           size_t *count, uint64_t *missed) {
     int status = rb_handle_try_enter(&s->handle);
     if (status == RB_OK) {
         status = peek_many(s, records, room, most_bytes, count, missed);
@@ -206,7 +206,7 @@ int rb_subscriber_try_peek(rb_subscriber *s, rb_record *records, size_t room,
 }
 
 int rb_subscriber_try_copy(rb_subscriber *s, const rb_record *records, void *const *payloads,
-                                size_t wanted, size_t *count, uint64_t *missed) {
+                           size_t wanted, size_t *count, uint64_t *missed) {
     int status = rb_handle_try_enter(&s->handle);
     if (status == RB_OK) {
         status = copy_many(s, records, payloads, wanted, count, missed);
