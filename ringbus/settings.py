@@ -20,6 +20,8 @@ DEFAULT_RING_SIZE = 4 << 20
 MIN_RING_SIZE = 64 << 10
 MAX_RING_SIZE = 1 << 30
 
+SHORTEST_TOKEN = 16
+
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SIZE = re.compile(r"([0-9]{1,18})([KMG]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -118,8 +120,24 @@ def retention() -> Retention:
 
 
 def token() -> str | None:
-    """What the web interface asks of whoever comes from another machine: RINGBUS_TOKEN."""
-    return env("RINGBUS_TOKEN")
+    """What the web interface asks of browsers and programs: RINGBUS_TOKEN."""
+    return check_token(env("RINGBUS_TOKEN"))
+
+
+def check_token(text: str | None) -> str | None:
+    """`text` as it is shown: a header cannot carry space around it. None if nothing is left.
+
+    Raises `ValueError`, which does not repeat it, for one that can be guessed.
+    """
+    token = (text or "").strip()
+    # Guesses are not counted: who locks out a guesser locks out whoever else is behind his proxy.
+    if token and len(token) < SHORTEST_TOKEN:
+        raise ValueError(
+            f"RINGBUS_TOKEN has {len(token)} characters, which can be guessed; take at least "
+            f"{SHORTEST_TOKEN}, such as `python3 -c 'import secrets; "
+            "print(secrets.token_urlsafe())'` prints"
+        )
+    return token or None
 
 
 def _user_state() -> Path:

@@ -121,12 +121,22 @@ def test_ring_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> No
     assert settings.ring_size() == size
 
 
-def test_policy_and_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both are taken as they stand."""
+def test_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken as it stands."""
     monkeypatch.setenv("RINGBUS_POLICY", "drop")
-    monkeypatch.setenv("RINGBUS_TOKEN", " s3cret ")
     assert settings.policy() == "drop"
-    assert settings.token() == " s3cret "
+
+
+def test_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Space around it does not count; one that can be guessed is refused, and not repeated."""
+    monkeypatch.setenv("RINGBUS_TOKEN", " s3cret-16-letter ")
+    assert settings.token() == "s3cret-16-letter"
+    monkeypatch.setenv("RINGBUS_TOKEN", "   ")
+    assert settings.token() is None
+    monkeypatch.setenv("RINGBUS_TOKEN", " s3cret-15-lettr ")
+    with pytest.raises(ValueError, match=r"RINGBUS_TOKEN has 15 .* at least 16") as refused:
+        settings.token()
+    assert "s3cret" not in str(refused.value)
 
 
 def test_retention(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,50 @@ def test_killed_web_process_comes_back_on_its_port(
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: child(supervisor, "serve") not in (None, killed), "a new web process")
     wait_until(lambda: answers(url), "an answer at the old address")
+
+
+def test_a_web_process_that_comes_back_tells_a_link_that_works(agent: Agent) -> None:
+    """The one before died with its process; who was let in by it stays in."""
+    environment = os.environ | {"RINGBUS_TOKEN": "a token for this test"}
+    with started("up", *agent.place, "--port", "0", env=environment) as process:
+        link = said_url(process)
+        place = link.partition("login?")[0]
+        inside = cookie_of(link)
+        assert inside is not None
+        killed = child(process, "serve")
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        again = said_url(process)
+        assert again.startswith(f"{place}login?once=")
+        assert cookie_of(link) is None
+        assert cookie_of(again) == inside
+        with urllib.request.urlopen(request(place, Cookie=inside)) as response:  # noqa: S310
+            assert response.status == 200
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def cookie_of(link: str) -> str | None:
+    """What a browser that opens it is given; None if it is refused."""
+    try:
+        with urllib.request.urlopen(link, timeout=DEADLINE_SECONDS) as response:  # noqa: S310
+            return str(response.headers["Set-Cookie"]).partition(";")[0]
+    except urllib.error.HTTPError:
+        return None
+
+
+def request(url: str, **headers: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers=headers)  # noqa: S310
+
+
+def test_a_token_that_can_be_guessed_ends_it_with_the_remedy(agent: Agent) -> None:
+    """Rather than a web process that is started again and again."""
+    environment = os.environ | {"RINGBUS_TOKEN": "abc"}
+    ended = ringbus("up", *agent.place, "--port", "0", env=environment)
+    assert ended.returncode == 1
+    assert ended.stdout == b""
+    assert b"RINGBUS_TOKEN has 3 characters" in ended.stderr
+    assert b"giving up" in ended.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

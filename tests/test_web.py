@@ -49,11 +49,12 @@ def test_everything_a_page_names_is_there(client: FlaskClient) -> None:
     assert len(seen) > 10
 
 
-def test_the_page_of_an_agent_names_every_module_it_imports(client: FlaskClient) -> None:
+@pytest.mark.parametrize(("page", "module"), [("/", "dashboard.js"), ("/agents/a", "page.js")])
+def test_a_page_names_every_module_it_imports(client: FlaskClient, page: str, module: str) -> None:
     """Else a browser finds them one after the other; and it loads none in vain."""
-    html = client.get("/agents/a").text
+    html = client.get(page).text
     named = re.findall(r'rel="modulepreload" href="/assets/([^"]+)"', html)
-    imported, ahead = set[str](), ["page.js"]
+    imported, ahead = set[str](), [module]
     while ahead:
         with client.get(f"/assets/{ahead.pop()}") as response:
             text = response.text
@@ -322,7 +323,8 @@ def test_history_beside_an_unknown_position_is_not_found(client: FlaskClient, ag
 
 def test_health_is_answered_without_a_token(tmp_path: Path) -> None:
     """Whoever watches over processes has none."""
-    guarded = create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": "s3cret"}).test_client()
+    config = {"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": "a long s3cret token"}
+    guarded = create_app(config).test_client()
     assert guarded.get("/healthz").json == {"status": "ok"}
     assert guarded.get("/readyz").json == {"ready": True, "problems": [], "warnings": []}
 

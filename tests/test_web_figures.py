@@ -220,8 +220,8 @@ def test_streams_are_counted(app: Flask, client: FlaskClient, agent: Agent) -> N
 
 def test_only_who_has_the_token_is_told_why(tmp_path: Path, agent: Agent) -> None:
     """Names of folders and agents are nobody else's business."""
-    token = {"Authorization": "Bearer s3cret"}
-    config = {"RINGBUS_STATE": agent.state, "RINGBUS_TOKEN": "s3cret"}
+    token = {"Authorization": "Bearer a-long-s3cret-token"}
+    config = {"RINGBUS_STATE": agent.state, "RINGBUS_TOKEN": "a-long-s3cret-token"}
     agent.state.mkdir()
     agent.database.write_bytes(b"this is no database" * 1_000)
     client = create_app(config).test_client()

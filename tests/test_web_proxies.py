@@ -18,7 +18,7 @@ from ringbus.events import Note
 pytestmark = pytest.mark.slow
 
 Proxy = Callable[[Path, int, int], AbstractContextManager[Hosted]]
-TOKEN = "long and secret"  # noqa: S105
+TOKEN = "long enough and secret"  # noqa: S105
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 

@@ -150,7 +150,7 @@ def refused(arguments: list[str]) -> str:
 
 def test_with_a_token_the_address_is_a_login_link(tmp_path: Path) -> None:
     """Opening it lets one browser in; it stays used though the worker is started anew."""
-    with serving(tmp_path, token="s3cret/+") as server:  # noqa: S106
+    with serving(tmp_path, token="s3cret/+ is long") as server:  # noqa: S106
         path = server.url.removeprefix(f"http://127.0.0.1:{server.port}")
         assert "s3cret" not in path
         with server.open(path) as response:

@@ -159,8 +159,8 @@ def serve(
     follow_parent(parent)
     ignore_events_db()
     with usage_errors():
-        names = host_names(allow_hosts)
-    serve_pages(host, port, state_folder(state), names, settings.token(), print_url)
+        names, token = host_names(allow_hosts), settings.token()
+    serve_pages(host, port, state_folder(state), names, token, print_url)
 
 
 def print_url(url: str) -> None:

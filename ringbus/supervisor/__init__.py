@@ -29,8 +29,9 @@ def up(
 ) -> int:
     """Keeps a persister and a web process running until SIGINT or SIGTERM; returns an exit status.
 
-    Blocks; for the main thread. `on_url` is called once, with the address of the page, when
-    that can be opened. Without `agents` the persister serves all. A web process that cannot
+    Blocks; for the main thread. `on_url` is called with the address of the page, when
+    that can be opened, and again with a new login link when a web process that died is there
+    again. Without `agents` the persister serves all. A web process that cannot
     start at all ends it with status 1.
     """
     web = WebService(host=host, port=port, state=state, allow_hosts=allow_hosts, on_url=on_url)

@@ -128,7 +128,11 @@ class Service:
 
 
 class WebService(Service):
-    """The web process. It says its address when it is ready, and keeps its port ever after."""
+    """The web process. It says its address when it is ready, and keeps its port ever after.
+
+    The address is told each time it is another: a login link lives as long as the process that
+    made it.
+    """
 
     def __init__(
         self,
@@ -145,23 +149,26 @@ class WebService(Service):
         super().__init__("web", "ringbus", arguments)
         self._port = port
         self._on_url = on_url
-        self._is_known = False
+        self._url: str | None = None
         self._said = b""
+
+    def start(self) -> None:
+        self._said = b""  # half a line of one that died
+        super().start()
 
     def arguments(self) -> list[str]:
         return [*super().arguments(), "--port", str(self._port)]
 
     def hear(self, said: bytes) -> None:
         *lines, self._said = (self._said + said).split(b"\n")
-        if lines and not self._is_known:
-            url = lines[0].decode()
+        if lines and (url := lines[0].decode()) != self._url:
             self._port = urlsplit(url).port or self._port
-            self._is_known = True
+            self._url = url
             self._on_url(url)
 
     def is_hopeless(self, status: int) -> bool:
         # It never got as far as its address: the port is taken, or the address is not ours.
-        return super().is_hopeless(status) or (status > 0 and not self._is_known)
+        return super().is_hopeless(status) or (status > 0 and self._url is None)
 
 
 def persister_service(agents: Sequence[str], state: Path) -> Service:

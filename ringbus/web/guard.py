@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 from werkzeug.wrappers import Request, Response
 
+from ringbus import settings
+
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@?#\\\[\]]+))(?::[0-9]{1,5})?")
 
@@ -66,7 +68,7 @@ class Guard:
         names = frozenset(allow_hosts)
         self._named = frozenset(map(_name_of, names - {"*"}))
         self._any_host = "*" in names
-        self._token = (token or "").strip() or None  # a header cannot carry space around it
+        self._token = settings.check_token(token)
         self._link = link
 
     def refusal(self, request: Request, *, needs_token: bool) -> Refusal | None:

@@ -20,6 +20,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.http.message import Request
 
+from ringbus import settings
 from ringbus._open_files import raise_limit
 from ringbus.errors import RingbusError
 from ringbus.web import create_app
@@ -50,9 +51,10 @@ def serve(  # noqa: PLR0917  a call names them all
     connections are taken; with a token that is a login link for one browser.
 
     Raises `RingbusError`, naming the remedy, if the address cannot be bound, or if other
-    machines reach it and no token is given; `ValueError` for an `allow_hosts` that is no name.
+    machines reach it and no token is given; `ValueError` for an `allow_hosts` that is no name, and
+    for a token that is too short.
     """
-    allow_hosts, token = host_names(allow_hosts), (token or "").strip() or None
+    allow_hosts, token = host_names(allow_hosts), settings.check_token(token)
     listener = _listen(host, port)
     if token is None and not _is_loopback(listener):
         listener.close()
