@@ -11,14 +11,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from turns import Agent
-from webclient import EPOCH, OTHER_EPOCH, notes, store, web_state
+from webclient import EPOCH, OTHER_EPOCH, notes, store
 
 from ringbus import recent
 from ringbus.bus import Bus
 from ringbus.events import Gap, Note, Stream, TurnStart, encode
 from ringbus.history import History
 from ringbus.ring import Ring
-from ringbus.web import RingbusWeb, create_app, feeds
+from ringbus.web import RingbusWeb, create_app, feeds, health
 
 
 def test_pages_forbid_inline_scripts_and_styles(client: FlaskClient) -> None:
@@ -337,6 +337,21 @@ def test_not_ready_says_why(tmp_path: Path) -> None:
     assert str(missing) in response.json["problems"][0]
 
 
+def test_what_keeps_the_pages_from_their_work_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with no room, and a machine whose shared memory is elsewhere."""
+    client = create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None}).test_client()
+    monkeypatch.setattr(health, "LEAST_FREE_BYTES", 1 << 62)
+    monkeypatch.setattr(health, "SHARED_MEMORY", tmp_path / "not mounted")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json["ready"] is False
+    disk, memory = response.json["problems"]
+    assert re.search(rf"[0-9]+ MiB are free on the disk of {tmp_path}", disk)
+    assert str(tmp_path / "not mounted") in memory
+
+
 def test_metrics_tell_each_ring_and_the_streams(client: FlaskClient, agent: Agent) -> None:
     """In Prometheus' text."""
     with agent.bus() as bus:
@@ -357,11 +372,3 @@ def test_an_application_of_ones_own_can_hold_the_pages(tmp_path: Path) -> None:
     page = client.get("/live/agents/a").text
     assert 'data-events="/live/agents/a/events' in page
     assert client.get("/", headers={"Host": "anything.example"}).text == "own page"
-
-
-def test_two_applications_in_one_process_have_their_own_state(tmp_path: Path) -> None:
-    """Folders and streams are not shared."""
-    one = create_app({"RINGBUS_STATE": tmp_path / "one"})
-    two = create_app({"RINGBUS_STATE": tmp_path / "two"})
-    assert web_state(one).state != web_state(two).state
-    assert web_state(one).streams is not web_state(two).streams

@@ -20,6 +20,7 @@ from hosting import (
     waitress_server,
 )
 from turns import Agent, wait_until
+from webclient import notes, store
 
 from ringbus.events import Note
 from ringbus.web import RingbusWeb
@@ -70,6 +71,29 @@ def test_the_example_works_under_each_server(name: str, application: Path, agent
         assert open_streams(server) == 30
         server.stop(signal.SIGTERM)
         assert all(is_over(response) for response in opened)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_client_that_reads_nothing_is_dropped_under_each_server(
+    name: str, application: Path, agent: Agent
+) -> None:
+    """Its thread is free again; it resumes after what it had read."""
+    serve: Server = SERVERS[name]
+    with (application / "app.py").open("a") as file:
+        file.write("from ringbus.web import clients\nclients.SEND_SECONDS = 1\n")
+    path, count = f"/live/agents/{agent.name}/events", 300
+    with (
+        agent.bus(size=64 << 20) as bus,
+        serve(application, free_port(), RINGBUS_STATE=str(agent.state)) as server,
+    ):
+        bus.emit_many([Note(f"{number} ".ljust(100_000, "x")) for number in range(count)])
+        with server.open(path) as response:
+            position, _ = next(events(response))
+            wait_until(lambda: open_streams(server) == 0, "the end of the stream")
+        with server.open(path, Last_Event_ID=position) as response:
+            came = events(response)
+            ids = [position, *(next(came)[0] for _ in range(count - 1))]
+        assert ids == [f"{bus.epoch}-{number}" for number in range(count)]
 
 
 def open_streams(server: Hosted) -> float:
@@ -147,6 +171,50 @@ def test_other_requests_have_the_time_to_end_that_gunicorn_gives(
         (application / "end").touch()
         assert connection.getresponse().read() == b"slow but whole"
         connection.close()
+
+
+TWO = """
+import os
+from flask import Flask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from ringbus.web import RingbusWeb
+
+def made(name, limit):
+    app = Flask(name)
+    app.config.update(RINGBUS_STATE=name, RINGBUS_MAX_STREAMS=limit)
+    app.config["RINGBUS_TOKEN"] = f"long token of {name}"
+    RingbusWeb(app)
+    return app
+
+app = Flask("host")
+app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/one": made("one", 1), "/two": made("two", 2)})
+"""
+
+
+def test_applications_in_one_process_share_nothing(tmp_path: Path) -> None:
+    """Neither histories nor tokens nor places for streams; a stop ends the streams of all."""
+    (tmp_path / "app.py").write_text(TWO)
+    agents = {prefix: Agent(f"t-{prefix}-stored", tmp_path / prefix) for prefix in ("one", "two")}
+    for agent in agents.values():
+        store(agent, notes(1))
+    tokens = {
+        prefix: {"Authorization": f"Bearer long token of {prefix}"} for prefix in ("one", "two")
+    }
+    with gunicorn_server(tmp_path, free_port()) as server, ExitStack() as stack:
+        streams = []
+        for prefix, other, places in (("one", "two", 1), ("two", "one", 2)):
+            own, path = agents[prefix].name, f"/{prefix}/agents/{agents[prefix].name}"
+            assert "row 0" in server.text(f"{path}/history", **tokens[prefix])
+            assert own in server.text(f"/{prefix}/", **tokens[prefix])
+            assert agents[other].name not in server.text(f"/{prefix}/", **tokens[prefix])
+            with server.open(f"{path}/history", **tokens[other]) as response:
+                assert response.status == 401
+            for _ in range(places):
+                streams.append(stack.enter_context(server.open(f"{path}/events", **tokens[prefix])))
+                assert next(events(streams[-1]))[1] == "row 0"
+            assert "event: busy" in server.text(f"{path}/events", **tokens[prefix])
+        server.stop(signal.SIGTERM)
+        assert all(is_over(stream) for stream in streams)
 
 
 def test_templates_and_styles_of_ones_own_win(tmp_path: Path) -> None:

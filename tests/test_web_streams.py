@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from turns import Agent, wait_until
+from turns import Agent
 from webclient import (
     EPOCH,
     OTHER_EPOCH,
-    Frame,
     frames,
     listen,
     notes,
@@ -27,8 +26,8 @@ from webclient import (
 from ringbus import sse
 from ringbus.events import Gap, Note, Stream, TurnEnd, TurnStart, record_payload
 from ringbus.history import History
-from ringbus.removal import remove_agent
 from ringbus.web import create_app, routes, sources, streams
+from ringbus.web.waiting import Waker
 
 
 def test_events_come_with_their_position_as_id(client: FlaskClient, agent: Agent) -> None:
@@ -243,7 +242,7 @@ def test_a_silent_stream_sends_heartbeats(
 
 
 def test_no_two_clients_come_back_at_the_same_time(client: FlaskClient) -> None:
-    """Each is told another delay, around a second, and another age."""
+    """Each is told another delay, around a second."""
     delays = set()
     for _ in range(10):
         response = listen(client, "/agents/nobody/events")
@@ -259,6 +258,28 @@ def test_a_stream_ends_at_its_age(client: FlaskClient, monkeypatch: pytest.Monke
     monkeypatch.setattr(streams, "LIFE_SECONDS", 0.05)
     response = listen(client, "/agents/nobody/events")
     assert b"".join(response.response).startswith(b":\n")
+
+
+def test_streams_that_began_together_end_at_different_times(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all browsers would come back at once, an hour after a restart."""
+    slept: list[float] = []
+
+    def end_instead(_: Waker, seconds: float) -> None:
+        slept.append(seconds)
+        web_state(app).streams.stop()
+
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", math.inf)
+    monkeypatch.setattr(streams, "LIFE_SECONDS", 1_000_000.0)
+    monkeypatch.setattr(Waker, "wait", end_instead)
+    for _ in range(20):
+        web_state(app).streams.stopping = False
+        response = listen(app.test_client(), "/events")
+        assert b"".join(response.response)
+        response.close()
+    assert all(799_999 < seconds <= 1_200_000 for seconds in slept)
+    assert max(slept) - min(slept) > 100_000
 
 
 def test_events_that_are_there_together_are_written_together(
@@ -327,72 +348,3 @@ def test_a_record_that_is_no_event_is_shown_as_a_note(client: FlaskClient, agent
     first, second = take(listen(client, f"/agents/{agent.name}/events"), 2)
     assert json.loads(first["data"])["encoding"] == "base64"
     assert texts([second]) == ["row 1"]
-
-
-def states(found: list[dict[str, Any]], agent: Agent) -> list[str]:
-    """The states that summaries tell of an agent."""
-    return [one["state"] for one in found if one["agent"] == agent.name]
-
-
-def test_the_dashboard_stream_is_a_snapshot_and_then_changes(
-    client: FlaskClient, agent: Agent
-) -> None:
-    """No ids: it does not resume."""
-    with agent.bus() as bus:
-        bus.emit(TurnStart("operator", "go"))
-        response = listen(client, "/events")
-        found = frames(response)
-        snapshot = next(found)
-        assert snapshot["event"] == "snapshot"
-        assert "id" not in snapshot
-        assert states(json.loads(snapshot["data"])["agents"], agent) == ["working"]
-        bus.emit(TurnEnd(ok=False, note="exit status 1"))
-        changes = (json.loads(frame["data"]) for frame in found)
-        failed = next(one for one in changes if one["agent"] == agent.name)
-        response.close()
-    assert failed["state"] == "failed"
-    assert failed["doing"] == "exit status 1"
-    assert failed["position"] == f"{bus.epoch}-1"
-
-
-def test_the_overview_rests_when_nobody_looks(client: FlaskClient) -> None:
-    """Its thread ends with the last dashboard."""
-    response = listen(client, "/events")
-    next(frames(response))
-    assert overview_threads() >= 1
-    response.close()
-    wait_until(lambda: overview_threads() == 0, "the end of the overview's thread")
-
-
-def test_the_dashboard_follows_an_agent_into_its_next_ring(
-    client: FlaskClient, agent: Agent
-) -> None:
-    """Its ring was removed, and another came under the name before the list was read again."""
-    response = listen(client, "/events")
-    with agent.bus() as bus:
-        bus.emit(TurnStart("operator", "go"))
-        found = frames(response)
-        state: dict[str, str] = {}
-        while state.get("state") != "working":
-            state = newest_state(next(found), agent)
-    remove_agent(agent.name, agent.state, purge=False)
-    with agent.bus() as bus:
-        bus.emit(TurnEnd(ok=False, note="in the next ring"))
-        while state.get("doing") != "in the next ring":
-            state = newest_state(next(found), agent) or state
-        assert state["position"] == f"{bus.epoch}-0"
-    response.close()
-
-
-def newest_state(frame: Frame, agent: Agent) -> dict[str, str]:
-    """What a frame of the dashboard says of the agent; {} if nothing."""
-    data = json.loads(frame["data"])
-    named = [one for one in data.get("agents", [data]) if one["agent"] == agent.name]
-    return named[0] if named and frame.get("event") != "gone" else {}
-
-
-def overview_threads() -> int:
-    """Threads that follow all agents."""
-    import threading
-
-    return sum(thread.name == "ringbus-overview" for thread in threading.enumerate())

@@ -25,20 +25,23 @@ _POLL_SECONDS = 0.5
 class Client:
     """The other end of a request's connection, as far as the server shows it.
 
-    Under gunicorn and Flask's own server a write to a client that reads nothing fails after
-    `SEND_SECONDS`, and so does one to a client that has vanished without a word. waitress says
-    whether its client has gone, when asked. Elsewhere the next write that fails ends a stream.
+    Under gunicorn, Flask's own server and waitress what a client that reads nothing was sent ends
+    its connection after `SEND_SECONDS`, and so does what was sent to a client that has vanished
+    without a word. waitress says whether its client has gone, when asked. Elsewhere the next write
+    that fails ends a stream.
     """
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-        self._connection = connection if isinstance(connection, socket.socket) else None
+        self._connection = _as_socket(
+            environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+        )
         self._asked: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
         self._is_gone = False
         #: How often `is_gone()` wants to be asked though nothing woke the stream, in seconds.
         self.rest = math.inf if self._asked is None else _POLL_SECONDS
-        if self._connection is not None:
-            _limit_writes(self._connection)
+        limited = self._connection or _socket_behind(self._asked)
+        if limited is not None:
+            _limit_writes(limited)
 
     def is_gone(self) -> bool:
         """Whether there is nobody any more to write to."""
@@ -57,6 +60,16 @@ class Client:
 
         with _lookout().watch(self._connection, gone):
             yield
+
+
+def _as_socket(found: object) -> socket.socket | None:
+    return found if isinstance(found, socket.socket) else None
+
+
+def _socket_behind(asked: object) -> socket.socket | None:
+    """That of waitress, whose thread alone may close it: ours only to set a limit."""
+    # It waits for a client to read as long as that is there, and the stream's thread with it.
+    return _as_socket(getattr(getattr(asked, "__self__", None), "socket", None))
 
 
 def _limit_writes(connection: socket.socket) -> None:
