@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from missing import go_without
 from turns import DEADLINE_SECONDS, wait_until
@@ -155,6 +156,9 @@ def waitress_server(folder: Path, port: int, **variables: str) -> Iterator[Hoste
 
 HOST = "agents.example"
 
+Change: TypeAlias = tuple[str, str]
+NONE: Change = ("", "")
+
 # What a whole configuration has around the text, so that it runs in a folder of its own.
 _NGINX = """
 daemon off;
@@ -175,31 +179,33 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, to: int) -> Iterator[Hosted]:
+def nginx(folder: Path, port: int, to: int, change: Change = NONE) -> Iterator[Hosted]:
     """nginx on `port`, in front of a server."""
     path = program("nginx", "nginx-light")
     (text,) = texts_of("nginx")
     configuration = folder / "nginx.conf"
-    configuration.write_text(_NGINX.format(folder=folder, text=_moved(text, port, to)))
+    configuration.write_text(_NGINX.format(folder=folder, text=_moved(text, port, to, change)))
     arguments = [path, "-c", str(configuration), "-p", str(folder), "-e", "stderr"]
     with hosted(arguments, port, folder, f"{HOST}:{port}") as proxy:
         yield proxy
 
 
 @contextlib.contextmanager
-def haproxy(folder: Path, port: int, to: int) -> Iterator[Hosted]:
+def haproxy(folder: Path, port: int, to: int, change: Change = NONE) -> Iterator[Hosted]:
     """HAProxy on `port`, in front of a server."""
     path = program("haproxy", "haproxy")
     (text,) = texts_of("haproxy")
     configuration = folder / "haproxy.cfg"
-    configuration.write_text(_moved(text, port, to))
+    configuration.write_text(_moved(text, port, to, change))
     arguments = [path, "-db", "-f", str(configuration)]
     with hosted(arguments, port, folder, f"{HOST}:{port}") as proxy:
         yield proxy
 
 
-def _moved(text: str, port: int, to: int) -> str:
-    """The text with other ports."""
+def _moved(text: str, port: int, to: int, change: Change) -> str:
+    """The text with other ports, and with the change, which is of its words."""
     assert "8080" in text
     assert "127.0.0.1:8765" in text
-    return text.replace("8080", str(port)).replace("127.0.0.1:8765", f"127.0.0.1:{to}")
+    moved = text.replace("8080", str(port)).replace("127.0.0.1:8765", f"127.0.0.1:{to}")
+    assert change[0] in moved
+    return moved.replace(*change)

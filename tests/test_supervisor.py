@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -102,6 +103,40 @@ def test_killed_web_process_comes_back_on_its_port(
     wait_until(lambda: answers(url), "an answer at the old address")
 
 
+def test_pages_answer_to_this_machine_and_to_allowed_names_alone(agent: Agent) -> None:
+    """Nobody else reaches the port, unless an address is named; then the names of hosts count."""
+    names = ["--allow-host", "box.lan", "--allow-host", "agents.example"]
+    with started("up", *agent.place, "--port", "0", *names) as process:
+        url = said_url(process)
+        port = int(url.rstrip("/").rpartition(":")[2])
+        assert listening(port) == {"127.0.0.1"}
+        for host, status in (("box.lan", 200), ("agents.example:443", 200), ("evil.lan", 403)):
+            assert status_of(request(url, Host=host)) == status
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def status_of(asked: urllib.request.Request) -> int:
+    try:
+        with urllib.request.urlopen(asked, timeout=DEADLINE_SECONDS) as response:  # noqa: S310
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def listening(port: int) -> set[str]:
+    """The addresses of this machine at which somebody takes connections for that port."""
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.partition(":")
+            if int(number, 16) == port and state == "0A":
+                words = [bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8)]
+                found.add(socket.inet_ntop(family, b"".join(word[::-1] for word in words)))
+    return found
+
+
 def test_a_web_process_that_comes_back_tells_a_link_that_works(agent: Agent) -> None:
     """The one before died with its process; who was let in by it stays in."""
     environment = os.environ | {"RINGBUS_TOKEN": "a token for this test"}
@@ -117,8 +152,7 @@ def test_a_web_process_that_comes_back_tells_a_link_that_works(agent: Agent) -> 
         assert again.startswith(f"{place}login?once=")
         assert cookie_of(link) is None
         assert cookie_of(again) == inside
-        with urllib.request.urlopen(request(place, Cookie=inside)) as response:  # noqa: S310
-            assert response.status == 200
+        assert status_of(request(place, Cookie=inside)) == 200
         process.terminate()
         assert process.wait(DEADLINE_SECONDS) == 0
 

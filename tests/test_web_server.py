@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from turns import DEADLINE_SECONDS, Agent, fresh_agent, is_alive, wait_until
 from webserver import command, serving
 
 from ringbus.events import Note
+
+SO_ATTACH_FILTER = 26
 
 
 @pytest.fixture
@@ -86,6 +90,30 @@ def test_a_client_that_reads_nothing_is_dropped_and_resumes_exactly(
                 while not (line := response.readline()).startswith(b"id: "):
                     pass
                 assert line.strip().decode() == f"id: {bus.epoch}-{number}"
+
+
+@pytest.mark.parametrize("path", ["/agents/nobody/events", "/events", "/follow?follow=1"])
+def test_a_client_that_vanished_without_a_word_is_noticed(tmp_path: Path, path: str) -> None:
+    """As a laptop that is closed: it neither answers nor hangs up. A heartbeat finds that out."""
+    short = "from ringbus.web import clients, streams; clients.SEND_SECONDS = 1"
+    with (
+        serving(tmp_path, before=f"{short}; streams.HEARTBEAT_SECONDS = 0.5") as server,
+        socket.create_connection(("127.0.0.1", server.port)) as client,
+    ):
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        assert client.recv(1 << 16)
+        assert "ringbus_sse_clients 1.0" in server.text("/metrics")
+        _vanish(client)
+        wait_until(
+            lambda: "ringbus_sse_clients 0.0" in server.text("/metrics"), "the end of the stream"
+        )
+
+
+def _vanish(client: socket.socket) -> None:
+    """Nothing that comes reaches it any more, not even what the kernel would answer."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    program = struct.pack("HL", 1, ctypes.addressof(drop_all))
+    client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def test_requests_are_answered_while_all_streams_are_taken(tmp_path: Path, agent: Agent) -> None:
