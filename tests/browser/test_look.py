@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,15 @@ READ = """() => {
     const row = rows.find((one) => one.getBoundingClientRect().top >= head);
     return [row.id, row.getBoundingClientRect().top - head];
 }"""
+# Where each line of an element's text begins.
+LINES = """element => {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    const rects = [...range.getClientRects()].reverse(); // of one line the first counts
+    return [...new Map(rects.map(({ top, left }) => [top, left])).values()].reverse();
+}"""
+LEFT = "element => element.getBoundingClientRect().left"
+GROUND = "element => getComputedStyle(element).backgroundColor"
 STANDS = """id => document.getElementById(id).getBoundingClientRect().top
     - document.querySelector(".top").getBoundingClientRect().bottom"""
 
@@ -115,6 +125,35 @@ def test_another_size_of_the_window_keeps_what_is_read_or_followed(
             assert page.evaluate("innerWidth") == width
             assert abs(page.evaluate(STANDS, row) - stood) < 2
         has_text(page.locator("#connection-word"), "not following")
+
+
+def test_on_a_phone_the_file_of_a_call_and_what_changed_are_readable(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """However deep the file lies; long lines go on behind their sign; the end moves nothing."""
+    path = "/home/somebody/projects/tidewatch/packages/library/tests/core/poller/test_poller.py"
+    long_line = "self.gauges = " + "gauge, " * 20
+    given = {"file_path": path, "old_string": "a\nb", "new_string": f"a\n{long_line}"}
+    with agent.bus() as bus:
+        page.set_viewport_size({"width": 390, "height": 844})
+        bus.emit_many([calls(("a", "Edit", given)), gives("a", "Edited.")])
+        show(page, server, agent)
+        has_text(page.locator(".call .summary"), f"{path} +1 −1")
+        bus.emit(calls(("b", "Bash", {"command": "make"})))
+        elapsed = page.locator(".call .elapsed").last
+        has_text(elapsed, "running")
+        left_while_running = elapsed.evaluate(LEFT)
+        bus.emit(gives("b", "done"))
+        has_text(elapsed, re.compile("^[0-9.]+ s$"))
+        assert elapsed.evaluate(LEFT) == left_while_running
+        is_cut = "one => one.scrollHeight > one.clientHeight || one.scrollWidth > one.clientWidth"
+        assert page.locator(".call .summary").first.evaluate(is_cut) is False
+        added = page.locator(".diff .added")
+        first, *others = added.evaluate(LINES)
+        assert others
+        assert all(left > first + 8 for left in others)
+        grounds = [one.evaluate(GROUND) for one in page.locator(".diff > span").all()]
+        assert len(set(grounds)) == 3
 
 
 def settle(page: Page) -> None:
