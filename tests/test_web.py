@@ -32,6 +32,25 @@ def test_pages_forbid_inline_scripts_and_styles(client: FlaskClient) -> None:
         assert re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", response.text) is None
 
 
+def test_every_answer_is_kept_from_other_sites_and_from_caches(app: Flask) -> None:
+    """Pages, streams, refusals and what is asked for with a token or without."""
+    guarded = create_app(app.config | {"RINGBUS_TOKEN": "a long s3cret token"})
+    rules = {rule.rule for rule in app.url_map.iter_rules()} - {"/assets/<path:filename>"}
+    paths = {rule.replace("<agent>", "someone") for rule in rules} | {"/agents/-bad"}
+    assert len(paths) > 9
+    for client in (app.test_client(), guarded.test_client()):
+        for path in paths:
+            for host in ("localhost", "evil.example"):
+                answer = client.get(path, headers={"Host": host}, buffered=False)
+                assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"], path
+                assert answer.headers["X-Frame-Options"] == "DENY"
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+                assert answer.headers["Referrer-Policy"] in {"no-referrer", "same-origin"}
+                assert answer.headers["Cache-Control"].startswith("no-")
+                answer.close()
+
+
 def test_everything_a_page_names_is_there(client: FlaskClient) -> None:
     """Style sheets, the icon, and every module that a module imports."""
     wanted = set(re.findall(r'(?:href|src)="(/assets/[^"]+)"', client.get("/agents/a").text))

@@ -198,6 +198,20 @@ def test_the_login_link_signs_one_browser_in(guarded: FlaskClient, link: LoginLi
     assert "Set-Cookie" not in again.headers
 
 
+def test_another_token_signs_all_browsers_out(guarded: FlaskClient, tmp_path: Path) -> None:
+    """And nobody makes a cookie of his own, of the token or of nothing."""
+    guarded.post("/login", data={"token": TOKEN})
+    cookie = guarded.get_cookie("ringbus")
+    assert cookie is not None
+    config = {"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": f"another {TOKEN}"}
+    other = create_app(config).test_client()
+    for value in (cookie.value, "", TOKEN, f"another {TOKEN}", cookie.value.upper()):
+        other.set_cookie("ringbus", value)
+        assert other.get("/").status_code == 401
+    other.post("/login", data={"token": f"another {TOKEN}"})
+    assert other.get("/").status_code == 200
+
+
 def test_a_link_that_is_only_looked_at_stays_good(guarded: FlaskClient, link: LoginLink) -> None:
     """Browsers fetch ahead, and programs ask what is there."""
     path = f"/login?once={link.secret}"

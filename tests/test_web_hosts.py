@@ -6,6 +6,7 @@ import http.client
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,16 @@ from ringbus.web import RingbusWeb
 pytestmark = pytest.mark.slow
 
 Server = Callable[..., AbstractContextManager[Hosted]]
-SERVERS = {"flask": flask_server, "gunicorn": gunicorn_server, "waitress": waitress_server}
+# Its own worker, which lets streams go on for as long as it gives requests.
+gthread_server = partial(
+    gunicorn_server, GUNICORN_CMD_ARGS="--worker-class=gthread --graceful-timeout=1"
+)
+SERVERS: dict[str, Server] = {
+    "flask": flask_server,
+    "gunicorn": gunicorn_server,
+    "gthread": gthread_server,
+    "waitress": waitress_server,
+}
 
 
 @pytest.fixture
@@ -45,7 +55,7 @@ def application(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", SERVERS)
 def test_the_example_works_under_each_server(name: str, application: Path, agent: Agent) -> None:
     """Events come at once and are resumed exactly; many streams leave room, and end at a stop."""
-    serve: Server = SERVERS[name]
+    serve = SERVERS[name]
     path = f"/live/agents/{agent.name}/events"
     with (
         agent.bus() as bus,
@@ -78,7 +88,7 @@ def test_a_client_that_reads_nothing_is_dropped_under_each_server(
     name: str, application: Path, agent: Agent
 ) -> None:
     """Its thread is free again; it resumes after what it had read."""
-    serve: Server = SERVERS[name]
+    serve = SERVERS[name]
     with (application / "app.py").open("a") as file:
         file.write("from ringbus.web import clients\nclients.SEND_SECONDS = 1\n")
     path, count = f"/live/agents/{agent.name}/events", 300
