@@ -51,6 +51,22 @@ def test_a_stop_ends_open_streams_cleanly(tmp_path: Path, agent: Agent, number: 
         assert server.end() == (0, "stopped\n", "")
 
 
+def test_a_stop_ends_every_sort_of_stream_at_once(tmp_path: Path, agent: Agent) -> None:
+    """Those that sleep until something comes: to their clients it is a response that is whole."""
+    own = f"/agents/{agent.name}/events"
+    paths = ("/events", own, f"{own}?kind=note", f"/follow?follow=1,{agent.name},last-1")
+    with serving(tmp_path) as server, agent.bus() as bus, contextlib.ExitStack() as stack:
+        bus.emit(Note("hello"))
+        streams = [stack.enter_context(server.open(path)) for path in paths]
+        for stream in streams:
+            while not stream.readline().startswith(b"data: "):
+                pass
+        server.process.send_signal(signal.SIGTERM)
+        for stream in streams:
+            stream.read()
+        assert server.end() == (0, "stopped\n", "")
+
+
 def test_a_client_that_reads_nothing_cannot_hold_up_the_stop(tmp_path: Path, agent: Agent) -> None:
     """Its stream waits for room that never comes."""
     with serving(tmp_path) as server, agent.bus(size=16 << 20) as bus:

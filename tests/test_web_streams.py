@@ -295,17 +295,18 @@ def test_events_that_are_there_together_are_written_together(
         response.close()
 
 
-def test_too_many_streams_get_busy_and_come_back_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/agents/a/events", "/events", "/follow?follow=1,a,live"])
+def test_too_many_streams_get_busy_and_come_back_later(tmp_path: Path, path: str) -> None:
     """Status 200: a browser gives up on any other."""
     app = create_app({"RINGBUS_STATE": tmp_path, "RINGBUS_TOKEN": None, "RINGBUS_MAX_STREAMS": 1})
-    first = listen(app.test_client(), "/agents/a/events")
+    first = listen(app.test_client(), path)
     next(iter(first.response))
-    second = listen(app.test_client(), "/agents/a/events")
+    second = listen(app.test_client(), path)
     (busy,) = frames(second)
     assert busy["event"] == "busy"
     assert 7_500 <= int(busy["retry"]) <= 22_500
     first.close()
-    third = listen(app.test_client(), "/agents/a/events")
+    third = listen(app.test_client(), path)
     assert b"busy" not in next(iter(third.response))
     third.close()
 
