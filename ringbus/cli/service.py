@@ -160,6 +160,11 @@ def serve(
     ignore_events_db()
     with usage_errors():
         names, token = host_names(allow_hosts), settings.token()
+    if names and token is None:
+        warn(
+            "--allow-host without RINGBUS_TOKEN: whoever reaches a proxy in front of this server "
+            "sees all agents; set it to a long secret"
+        )
     serve_pages(host, port, state_folder(state), names, token, print_url)
 
 
