@@ -21,10 +21,10 @@ from hosting import (
     waitress_server,
 )
 from turns import Agent, wait_until
-from webclient import notes, store
+from webclient import EPOCH, notes, store
 
 from ringbus.events import Note
-from ringbus.web import RingbusWeb
+from ringbus.web import RingbusWeb, routes
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +104,21 @@ def test_a_client_that_reads_nothing_is_dropped_under_each_server(
             came = events(response)
             ids = [position, *(next(came)[0] for _ in range(count - 1))]
         assert ids == [f"{bus.epoch}-{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_longest_address_that_tabs_ask_for_is_taken(
+    name: str, application: Path, agent: Agent
+) -> None:
+    """As many agents as one connection is for, with the longest names and places."""
+    names = [f"{agent.name}-{number}".ljust(64, "x") for number in range(routes.MAX_SHARED)]
+    asked = "&".join(f"follow={100 + tag},{one},{EPOCH}-{10**9}" for tag, one in enumerate(names))
+    with (
+        SERVERS[name](application, free_port(), RINGBUS_STATE=str(agent.state)) as server,
+        server.open(f"/live/follow?{asked}") as response,
+    ):
+        assert response.status == 200
+        assert response.readline() == b":\n"
 
 
 def open_streams(server: Hosted) -> float:
@@ -187,7 +202,7 @@ TWO = """
 import os
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from ringbus.web import RingbusWeb
+from ringbus.web import RingbusWeb, routes
 
 def made(name, limit):
     app = Flask(name)

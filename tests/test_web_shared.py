@@ -12,6 +12,7 @@ from turns import Agent, fresh_agent
 from webclient import EPOCH, OTHER_EPOCH, Frame, frames, listen, notes, store, take
 
 from ringbus.events import Note, TurnEnd, TurnStart
+from ringbus.web import routes
 
 
 def by_tag(found: list[Frame]) -> dict[str, list[Frame]]:
@@ -104,6 +105,12 @@ def test_an_agent_that_cannot_be_followed_leaves_the_others_alone(
 def test_what_cannot_be_shared_is_refused(client: FlaskClient, asked: str) -> None:
     """No stream begins."""
     assert client.get(f"/follow?follow={asked}").status_code in {400, 404}
+
+
+def test_a_browser_asks_for_no_more_than_one_connection_is_for() -> None:
+    """Else none of its tabs would get anything."""
+    text = (Path(routes.__file__).parent / "static/hub.js").read_text()
+    assert f"const MOST_FOLLOWED = {routes.MAX_SHARED};" in text
 
 
 def test_a_shared_stream_is_not_resumed_by_its_last_id(client: FlaskClient) -> None:

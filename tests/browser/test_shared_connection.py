@@ -174,6 +174,41 @@ def test_a_tab_that_does_not_read_holds_nothing_up_and_gets_the_rest_later(
     assert first + rest == [f"{bus.epoch}-{number}" for number in range(1, count + 2)]
 
 
+MANY = """async ({ agent, tabs }) => {
+    const { Hub } = await import("/assets/hub.js");
+    const hub = new Hub(new URL("/follow", location.href));
+    window.told = Array.from({ length: tabs }, () => []);
+    window.ports = window.told.map((told) => ({ postMessage: (said) => told.push(said) }));
+    for (const port of window.ports) {
+        hub.meet(port);
+        port.onmessage({ data: { follow: { agent, where: "last-1", kinds: "" } } });
+    }
+    window.got = (type) => window.told.map(
+        (told) => told.flatMap(({ batch = [] }) => batch).filter(([one]) => one === type).length);
+}"""
+
+
+def test_one_tab_too_many_is_told_and_comes_in_when_another_closes(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """The others are as live as before."""
+    with agent.bus() as bus:
+        bus.emit(Note("hello"))
+        page.goto(server.address("/healthz"))
+        page.evaluate(MANY, {"agent": agent.name, "tabs": 33})
+        wait_until(lambda: page.evaluate("got('message')") == [1] * 32 + [0], "all but one tab")
+        assert page.evaluate("got('busy')") == [0] * 32 + [1]
+        bus.emit(Note("more"))
+        wait_until(lambda: page.evaluate("got('message')") == [2] * 32 + [0], "the next event")
+        page.evaluate("ports[0].onmessage({ data: { close: true } })")
+        wait_until(lambda: page.evaluate("got('message')[32]") == 1, "the last tab")
+        bus.emit(Note("last"))
+        wait_until(
+            lambda: page.evaluate("got('message')") == [2] + [3] * 31 + [2], "the last event"
+        )
+        assert page.evaluate("got('gap')") == [0] * 33
+
+
 def test_a_browser_is_told_when_the_server_has_no_place(
     context: BrowserContext, tmp_path: Path, agent: Agent
 ) -> None:
