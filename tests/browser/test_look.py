@@ -54,6 +54,7 @@ LINES = """element => {
     return [...new Map(rects.map(({ top, left }) => [top, left])).values()].reverse();
 }"""
 LEFT = "element => element.getBoundingClientRect().left"
+HEIGHTS = "rows => rows.map(row => [row.className, row.getBoundingClientRect().height])"
 GROUND = "element => getComputedStyle(element).backgroundColor"
 STANDS = """id => document.getElementById(id).getBoundingClientRect().top
     - document.querySelector(".top").getBoundingClientRect().bottom"""
@@ -154,6 +155,35 @@ def test_on_a_phone_the_file_of_a_call_and_what_changed_are_readable(
         assert all(left > first + 8 for left in others)
         grounds = [one.evaluate(GROUND) for one in page.locator(".diff > span").all()]
         assert len(set(grounds)) == 3
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_row_keeps_to_the_rhythm_of_four_pixels(
+    page: Page, server: Server, agent: Agent, width: int
+) -> None:
+    """Whatever is in it, with faces for prose and for code on one line."""
+    given = {"file_path": "/srv/poller.py", "old_string": "a\nb", "new_string": "a\nc"}
+    with agent.bus() as bus:
+        bus.emit_many(
+            [
+                TurnStart("operator", "fix it\nplease"),
+                says("Words with `code`.\n\n- one\n- two\n\n```\nblock\n```"),
+                calls(("a", "Edit", given), ("b", "Bash", {"command": "make " * 40})),
+                gives("a", "Edited."),
+                gives("b", "broken\nand so on", is_error=True),
+                calls(("c", "Bash", {"command": "make"})),
+                Note("a warning", "stderr"),
+                line({"type": "news", "text": "of something"}),
+                line({"type": "result", "is_error": True, "result": "Out of credits"}),
+                TurnEnd(ok=False, note="it broke"),
+            ]
+        )
+        page.set_viewport_size({"width": width, "height": 2000})
+        show(page, server, agent)
+        has_text(page.locator("#status-word"), "Failed")
+        heights = page.locator("#transcript .row").evaluate_all(HEIGHTS)
+        assert len(heights) >= 8
+        assert {name: height for name, height in heights if height % 4} == {}
 
 
 def settle(page: Page) -> None:
