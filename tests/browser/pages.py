@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from turns import Agent
+from turns import Agent, wait_until
 from webserver import Server
 
-from ringbus.events import Stream, line_event
+from ringbus.bus import Bus
+from ringbus.events import Note, Stream, TurnEnd, TurnStart, line_event
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 AT_END = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 4"
+IN_SIGHT = """element => {
+    const { top, bottom } = element.getBoundingClientRect();
+    return bottom > 100 && top < innerHeight;
+}"""
+SCROLL = """async by => {
+    scrollBy({ top: by, behavior: "instant" });
+    for (let frames = 0; frames < 3; frames += 1) await new Promise(requestAnimationFrame);
+}"""
 
 
 def line(value: object) -> Stream:
@@ -52,9 +63,35 @@ def partial(event: dict[str, Any]) -> Stream:
     return line({"type": "stream_event", "event": event, "parent_tool_use_id": None})
 
 
+def emit_turns(bus: Bus, number: int) -> None:
+    """Turns of a prompt, a text, a call and a note; every third call fails, and its turn."""
+    for turn in range(number):
+        is_bad = turn % 3 == 2
+        bus.emit_many(
+            [
+                TurnStart("operator", f"prompt {turn}"),
+                says(f"Words about part {turn}.", f"m{turn}"),
+                calls((f"c{turn}", "Bash", {"command": f"make {turn}"})),
+                gives(f"c{turn}", "broken" if is_bad else "fine", is_error=is_bad),
+                Note(f"note {turn}"),
+                TurnEnd(ok=not is_bad, note="it broke" if is_bad else ""),
+            ]
+        )
+
+
 def show(page: Page, server: Server, agent: Agent) -> None:
     """Opens the agent's page."""
     page.goto(server.address(f"/agents/{agent.name}"))
+
+
+@contextmanager
+def turns_on(page: Page, server: Server, agent: Agent, number: int) -> Iterator[Bus]:
+    """The page of an agent with so many turns of `emit_turns`, all there."""
+    with agent.bus() as bus:
+        emit_turns(bus, number)
+        show(page, server, agent)
+        has_text(page.locator(".row-turn").last, f"prompt {number - 1}")
+        yield bus
 
 
 def has_text(place: Locator, text: str | re.Pattern[str]) -> None:
@@ -82,3 +119,16 @@ def at_end(page: Page) -> bool:
     """The newest row is in sight."""
     found: bool = page.evaluate(AT_END)
     return found
+
+
+def chooses(page: Page, words: str | re.Pattern[str]) -> None:
+    """Waits until a row with these words is chosen and in sight."""
+    row = page.locator(".row.is-current")
+    has_text(row, words)
+    wait_until(lambda: row.evaluate(IN_SIGHT), "the chosen row in sight")
+
+
+def scrolled(page: Page, by: int) -> bool:
+    """At once, unlike by the wheel, and drawn."""
+    page.evaluate(SCROLL, by)
+    return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import at_end, calls, gives, has_count, has_text, line, show, taken
+from pages import at_end, calls, gives, has_count, has_text, line, scrolled, show, taken
 from turns import Agent, wait_until
 from webserver import Server, serving
 
@@ -24,10 +24,6 @@ pytestmark = pytest.mark.browser
 TOP = "row => row.getBoundingClientRect().top"
 TO_BOTTOM = """() => {
     scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
-}"""
-SCROLL = """async by => {
-    scrollBy({ top: by, behavior: "instant" });
-    for (let frames = 0; frames < 3; frames += 1) await new Promise(requestAnimationFrame);
 }"""
 IN_SIGHT = """() => [...document.querySelectorAll(".row")]
     .find(one => one.getBoundingClientRect().top > 200).dataset.position"""
@@ -251,12 +247,6 @@ def test_gaps_are_told_in_what_is_loaded_later_too(
     second = page.locator(f'[data-gap="{epoch}-2600"]')
     wait_until(lambda: scrolled(page, -600) and second.count(), "the second gap")
     has_text(page.locator("#gaps"), re.compile("^3 gaps$"))
-
-
-def scrolled(page: Page, by: int) -> bool:
-    """At once, unlike by the wheel, and drawn."""
-    page.evaluate(SCROLL, by)
-    return True
 
 
 def test_back_at_the_end_nothing_is_missing_that_came_meanwhile(

@@ -9,56 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, line, says, show
+from pages import IN_SIGHT, chooses, emit_turns, has_count, has_text, says, show, turns_on
 from turns import Agent, wait_until
 from webserver import Server
 
-from ringbus.bus import Bus
-from ringbus.events import Note, TurnEnd, TurnStart
+from ringbus.events import Note, TurnStart
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
-IN_SIGHT = """element => {
-    const { top, bottom } = element.getBoundingClientRect();
-    return bottom > 100 && top < innerHeight;
-}"""
 MARKED = "() => [...(CSS.highlights.get('found') ?? [])].map(range => range.toString())"
-
-
-def emit_turns(bus: Bus, number: int) -> None:
-    """Turns of a prompt, a text, a call and a note; every third call fails, and its turn."""
-    for turn in range(number):
-        is_bad = turn % 3 == 2
-        bus.emit_many(
-            [
-                TurnStart("operator", f"prompt {turn}"),
-                says(f"Words about part {turn}.", f"m{turn}"),
-                calls((f"c{turn}", "Bash", {"command": f"make {turn}"})),
-                gives(f"c{turn}", "broken" if is_bad else "fine", is_error=is_bad),
-                Note(f"note {turn}"),
-                TurnEnd(ok=not is_bad, note="it broke" if is_bad else ""),
-            ]
-        )
-
-
-def chooses(page: Page, words: str) -> None:
-    """Waits until a row with these words is chosen and in sight."""
-    row = page.locator(".row.is-current")
-    has_text(row, words)
-    wait_until(lambda: row.evaluate(IN_SIGHT), "the chosen row in sight")
 
 
 def test_a_search_counts_marks_and_goes_from_match_to_match(
     page: Page, server: Server, agent: Agent
 ) -> None:
     """By key and by button, in either case; the address holds it, and a reload finds it again."""
-    with agent.bus() as bus:
-        emit_turns(bus, 60)
-        show(page, server, agent)
-        has_text(page.locator(".row-turn").last, "prompt 59")
+    with turns_on(page, server, agent, 60) as bus:
         page.keyboard.press("/")
         page.keyboard.type("ABOUT PART 1")
         has_text(page.locator("#found"), "11")
@@ -88,10 +57,7 @@ def test_a_search_counts_marks_and_goes_from_match_to_match(
 
 def test_rows_are_filtered_by_what_they_are(page: Page, server: Server, agent: Agent) -> None:
     """A call and its result stay together, under the prompt; the address holds the choice."""
-    with agent.bus() as bus:
-        emit_turns(bus, 9)
-        show(page, server, agent)
-        has_text(page.locator(".row-turn").last, "prompt 8")
+    with turns_on(page, server, agent, 9) as bus:
         page.locator("[data-show=errors]").click()
         has_count(page.locator(".row-turn"), 3)
         has_count(page.locator(".tool.is-failure"), 3)
@@ -116,10 +82,7 @@ def test_jumps_lead_to_turns_errors_rows_start_and_end(
     page: Page, server: Server, agent: Agent
 ) -> None:
     """Also to what is not loaded; every key of the help does what it says."""
-    with agent.bus() as bus:
-        emit_turns(bus, 600)
-        show(page, server, agent)
-        has_text(page.locator(".row-turn").last, "prompt 599")
+    with turns_on(page, server, agent, 600) as bus:
         for key, words in (
             ("[", "prompt 599"), ("[", "prompt 598"), ("]", "prompt 599"),
             ("E", "it broke"), ("E", "make 596"), ("e", "it broke"),
@@ -236,10 +199,7 @@ def test_rows_and_what_is_shown_can_be_taken_away(
 
 def test_who_returns_sees_from_where_on_it_is_new(page: Page, server: Server, agent: Agent) -> None:
     """One line, in front of the first row that came since; none where nothing came."""
-    with agent.bus() as bus:
-        emit_turns(bus, 2)
-        show(page, server, agent)
-        has_text(page.locator(".row-turn").last, "prompt 1")
+    with turns_on(page, server, agent, 2) as bus:
         key = f"ringbus:seen:{agent.name}"
         wait_until(
             lambda: page.evaluate("key => localStorage.getItem(key)", key) == f"{bus.epoch}-11",
@@ -295,60 +255,3 @@ def test_a_phone_folds_the_bar_and_reaches_all_of_it(
                 page.locator(".dot").evaluate("dot => getComputedStyle(dot).animationName")
                 == "none"
             )
-
-
-def test_a_jump_finds_what_is_not_loaded(page: Page, server: Server, agent: Agent) -> None:
-    """A match and a turn far back, and forth again; where there is none, that is said."""
-    with agent.bus() as bus:
-        bus.emit(TurnStart("operator", "the first prompt"))
-        bus.emit(Note("a needle, early"))
-        bus.emit(TurnStart("operator", "the second prompt"))
-        bus.emit_many([Note(f"row {number}") for number in range(6_000)])
-        bus.emit(Note("a needle, late"))
-        bus.emit_many([Note(f"row {number}") for number in range(6_000, 10_000)])
-        show(page, server, agent)
-        has_text(page.locator(".row-note").last, "row 9999")
-        page.keyboard.press("[")
-        chooses(page, "the second prompt")
-        page.locator("[data-do=end]").click()
-        page.locator("#search").fill("NEEDLE")
-        has_text(page.locator("#found"), "0")
-        page.locator("#search").blur()
-        page.keyboard.press("N")
-        chooses(page, "a needle, late")
-        page.keyboard.press("N")
-        chooses(page, "a needle, early")
-        page.keyboard.press("N")
-        has_text(page.locator("#said"), "no earlier match")
-        page.keyboard.press("n")
-        chooses(page, "a needle, late")
-
-
-def test_errors_are_found_beyond_what_is_loaded_and_in_tasks(
-    page: Page, server: Server, agent: Agent
-) -> None:
-    """Page by page, either way: a call that failed and a task that did, each once."""
-    system = lambda subtype, **fields: line({"type": "system", "subtype": subtype, **fields})  # noqa: E731
-    with agent.bus() as bus:
-        emit_turns(bus, 2)
-        bus.emit(system("task_started", task_id="t", description="tides of a year"))
-        bus.emit_many([Note(f"row {number}") for number in range(100)])
-        bus.emit(system("task_notification", task_id="t", status="failed", summary="no gauge"))
-        bus.emit_many([Note(f"row {number}") for number in range(100, 5_000)])
-        bus.emit_many([calls(("d", "Bash", {"command": "dig"})), gives("d", "x", is_error=True)])
-        bus.emit_many([Note(f"row {number}") for number in range(5_000, 9_000)])
-        show(page, server, agent)
-        has_text(page.locator(".row-note").last, "row 8999")
-        for key, words in (
-            ("E", "$ dig"), ("E", "tides of a year"), ("e", "$ dig"), ("E", "tides of a year"),
-        ):  # fmt: skip
-            page.keyboard.press(key)
-            chooses(page, words)
-        has_text(page.locator(".row-task.is-current .elapsed"), "failed, ")
-        has_text(page.locator(".row-task.is-current"), "no gauge")
-        page.keyboard.press("E")
-        has_text(page.locator("#said"), "no earlier error")
-        page.locator("[data-show=errors]").click()
-        has_count(page.locator(".row-task"), 1)
-        has_count(page.locator(".row-note"), 0)
-        chooses(page, "tides of a year")

@@ -26,16 +26,19 @@ export class Find {
     this.query = query;
     this.pattern = query ? new RegExp(escaped(query), "i") : null;
     this.rawPattern = query && /^[\x20-\x7e]*$/.test(query) ? new RegExp(escaped(JSON.stringify(query).slice(1, -1)), "i") : null;
-    return this.again();
+    this.turn += 1;
+    this.matches = new Set();
+    if (this.pattern) await this.scan([...this.log.entries], this.turn);
+    this.changed();
+    return this.query === query;
   }
 
-  async again() {
+  // Other events took the place of all that was loaded: what they match is to be known before the
+  // next frame, which draws them.
+  renew() {
     this.turn += 1;
-    const { turn } = this;
     this.matches = new Set();
-    if (this.pattern && !(await this.scan([...this.log.entries], turn))) return false;
-    this.changed();
-    return true;
+    this.feed(this.log.entries);
   }
 
   async scan(entries, turn) {
@@ -44,11 +47,10 @@ export class Find {
       if (this.isMatch(entry)) this.matches.add(entry.n);
       if (performance.now() < until) continue;
       await new Promise((resolve) => { setTimeout(resolve); });
-      if (turn !== this.turn) return false;
+      if (turn !== this.turn) return;
       this.changed();
       until = performance.now() + SLICE_MS;
     }
-    return turn === this.turn;
   }
 
   // Looks at entries that were loaded or came in after the search.
@@ -56,6 +58,11 @@ export class Find {
     if (!this.pattern) return;
     for (const entry of entries) if (this.isMatch(entry)) this.matches.add(entry.n);
     this.changed();
+  }
+
+  // What the server can look for: it tells the cases of other letters apart, and how JSON writes them.
+  get asked() {
+    return this.rawPattern ? { text: this.query } : {};
   }
 
   isMatch(entry) {

@@ -42,9 +42,15 @@ export class Hole {
     this.gap = gap;
     this.bits = ERROR | ROW;
     this.raw = "";
-    this.position = `gap-${gap.epoch}-${gap.from}`;
+    this.position = placeOf({ gap }).position;
     this.partner = null;
   }
+}
+
+// Where in the history an event or a gap is, and what it is found by.
+export function placeOf({ event, gap }) {
+  if (event) return { epoch: event.epoch, seq: event.seq, position: event.position };
+  return { epoch: gap.epoch, seq: gap.from, position: `gap-${gap.epoch}-${gap.from}` };
 }
 
 export class Log {
@@ -64,6 +70,11 @@ export class Log {
 
   get first() {
     return this.entries.find((entry) => entry instanceof Entry) ?? null;
+  }
+
+  // There is no room for more that would be far from what is read.
+  get isFull() {
+    return this.characters > BUDGET_CHARACTERS * 0.8;
   }
 
   get last() {
@@ -89,8 +100,10 @@ export class Log {
     return entry;
   }
 
+  // The same for a gap.
   appendGap(gap) {
     const hole = new Hole(gap, this.next());
+    if (this.entries.at(-1)?.position === hole.position) return null;
     this.push(hole);
     return hole;
   }
@@ -107,7 +120,8 @@ export class Log {
   // Puts items, each {event} or {gap}, in front of all others; their entries.
   prepend(items) {
     const { first } = this;
-    const before = items.filter(({ event }) => event === undefined || first === null || this.isAfter(first, event));
+    const isThere = (item) => this.entries[0]?.position === placeOf(item).position;
+    const before = items.filter((item) => (item.event ? first === null || this.isAfter(first, item.event) : !isThere(item)));
     const from = (this.entries[0]?.n ?? 0) - before.length;
     this.meetOlder(before.flatMap(({ event }) => event ?? []));
     const entries = before.map(({ event, gap }, index) => (event ? new Entry(event, from + index) : new Hole(gap, from + index)));
@@ -158,17 +172,17 @@ export class Log {
     }
   }
 
-  // The entry that ends the turn which `start` began, null if it is not loaded, and what was spent
-  // in it so far.
+  // Of the turn which `start` began: the entry that ends it, null if it is not loaded; whether it is
+  // over, null if that is not known; and what was spent in it so far.
   turnOf(start) {
     const spent = [];
     for (let index = this.index(start.n) + 1; index < this.entries.length; index += 1) {
       const entry = this.entries[index];
-      if (entry.isStart) break;
+      if (entry.isStart) return { end: null, isOver: true, cost: sum(spent) };
       if (entry.spent) spent.push(entry.spent);
-      if (entry.isEnd) return { end: entry, cost: sum(spent) };
+      if (entry.isEnd) return { end: entry, isOver: true, cost: sum(spent) };
     }
-    return { end: null, cost: sum(spent) };
+    return { end: null, isOver: this.isLive ? false : null, cost: sum(spent) };
   }
 
   // The index of the first entry with that number or a later one.
@@ -181,9 +195,15 @@ export class Log {
   }
 
   find(position) {
-    const cut = position.lastIndexOf("-");
-    const [epoch, seq] = [position.slice(0, cut), Number(position.slice(cut + 1))];
+    if (position.startsWith("gap-")) return this.entries.find((entry) => entry.raw === "" && entry.position === position) ?? null;
+    const [epoch, text] = position.split("-");
+    const seq = Number(text);
     return this.entries.find((entry) => entry.seq === seq && entry.epoch === epoch) ?? null;
+  }
+
+  // The same, or what is nearest to it.
+  near({ epoch, seq, position }) {
+    return this.find(position) ?? this.entries.find((entry) => entry.epoch === epoch && entry.seq >= seq) ?? this.last;
   }
 
   // Drops what is over the budget, from the end that is farther from the entries `low` to `high`.

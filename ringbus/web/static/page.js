@@ -1,7 +1,7 @@
 // The page of one agent: the stream fills the log, the view draws what of it is near the screen,
 // the line on top says what the agent does, and the words beside it how the connection is.
 
-import { ago, plural, wholeDuration } from "./format.js";
+import { ago, moment, plural, wholeDuration } from "./format.js";
 import { Handling } from "./handling.js";
 import { Loader, isPassing } from "./loader.js";
 import { Hole, Log } from "./log.js";
@@ -13,6 +13,7 @@ import { View } from "./view.js";
 
 const BEHIND_MS = 2000;
 const MOST_STEPS = 200;
+const MOST_FILTERED = 40; // the same with a filter, which may let nothing of many pages through
 const element = (id) => document.getElementById(id);
 
 const WORDS = {
@@ -100,8 +101,7 @@ function addToView(entries, items) {
   if (tail.following) view.reachEnd();
   if (items.length && log.isLive && view.isAtEnd) addPassing(items);
   // What came in is to stay while the end is followed, though it may not be drawn yet.
-  log.bound(view.low, tail.following ? Infinity : view.high);
-  view.space();
+  view.bound(tail.following);
 }
 
 // Takes an event into the log; says false for text that is still being written. What was met before
@@ -126,6 +126,7 @@ function addPassing(items) {
 
 function addGap(gap, entries) {
   const hole = log.isLive ? log.appendGap(gap) : new Hole(gap, NaN);
+  if (hole === null) return;
   entries.push(hole);
   meetGaps([hole]);
 }
@@ -141,6 +142,7 @@ function startOver(entries) {
   log.clear();
   log.epochs.clear();
   view.clear();
+  handling.replaced();
   status = new Status();
   gaps.clear();
   newest = null;
@@ -154,7 +156,7 @@ function moved() {
   if (tail.following && !view.isAtEnd) {
     keep(() => view.reachEnd());
     moveSoon(); // it may have to rest first
-  } else if (steps <= MOST_STEPS) look();
+  } else if (steps <= (view.passes ? MOST_FILTERED : MOST_STEPS)) look();
   showRoom();
 }
 
@@ -175,29 +177,38 @@ function load(direction) {
     keep(() => (direction === "before" ? addEarlier(found) : addLater(found)));
     moveSoon();
     return true;
-  }));
+  }), (error) => tellProblem(direction, error));
 }
 
-// Loads what is elsewhere, by a function that does, in place of all that is loaded; says if it could.
-function loadElsewhere(fetch) {
+// Where one looks for what did not come.
+function tellProblem(direction, error) {
+  if (direction === "before") earlier.dataset.problem = `Could not load events (${error.message}). Try again`;
+  else handling.say(`could not load what comes next: ${error.message}`, { isLasting: true });
+}
+
+// Loads what is elsewhere, by a function that does, in place of all that is loaded, and shows what
+// `show` shows of it, all before the next frame; says if it could.
+function loadElsewhere(fetch, show) {
   tail.pause();
+  handling.say("");
   return attempt(async () => {
     if (!(await fetch())) return false;
     meetGaps(log.entries);
-    await handling.replaced();
+    handling.replaced();
     view.refresh();
+    show();
     moveSoon();
     return true;
-  });
+  }, (error) => handling.say(error.isUnknown ? "that is not kept any more" : `could not load it: ${error.message}`, { isLasting: true }));
 }
 
-async function attempt(action) {
+async function attempt(action, tell) {
   try {
     const isDone = await action();
     earlier.dataset.problem = "";
     return isDone;
   } catch (error) {
-    earlier.dataset.problem = `Could not load events (${error.message}). Try again`;
+    tell(error);
     return false;
   } finally {
     showRoom();
@@ -214,8 +225,7 @@ function addEarlier(entries) {
   handling.feed(entries);
   view.refresh();
   if (view.from > 0 && view.edges().above < innerHeight) view.extendBefore();
-  log.bound(view.low, tail.following ? Infinity : view.high);
-  view.space();
+  view.bound(tail.following);
 }
 
 function addLater({ entries, isLast }) {
@@ -224,36 +234,41 @@ function addLater({ entries, isLast }) {
   view.refresh();
   view.learn(entries);
   if (isLast) goLive();
-  log.bound(view.low, view.high);
-  view.space();
+  view.bound(false);
 }
 
 // The log reached the end of what is stored: from there on the stream goes on, if there is more.
 function goLive() {
   log.isLive = true;
+  view.tellLast();
   const { last } = log;
   if (newest !== null && last !== null && log.isAfter(newest, last)) stream.goOnAfter(last.position);
 }
 
-async function jumpInto({ isBefore, event }) {
+// The screen stands where nothing is loaded.
+function jumpInto({ isBefore, event }) {
   if (loader.isReplacing) return;
   const from = isBefore ? log.first : log.last;
   const seq = isBefore ? Math.max(0, Math.floor(event)) : from.seq + Math.floor(event);
-  if (!(await loadElsewhere(() => loader.around(from.epoch, seq)))) return;
-  const entry = log.entries.find((one) => one.epoch === from.epoch && one.seq >= seq) ?? log.last;
-  if (entry === null) return;
-  keep(() => {
-    view.show(entry.n);
-    view.reveal(entry.n);
+  loadElsewhere(() => loader.around(from.epoch, seq), () => {
+    const entry = log.entries.find((one) => one.epoch === from.epoch && one.seq >= seq) ?? log.last;
+    if (entry === null) return;
+    keep(() => {
+      view.show(entry.n);
+      view.reveal(entry.n);
+    });
   });
 }
 
 // Shows the newest events and follows them.
 async function showEnd() {
-  if (!log.isLive) {
-    if (!(await loadElsewhere(() => loader.newest()))) return;
-    goLive();
-  }
+  loader.forget();
+  if (log.isLive) followEnd();
+  else await loadElsewhere(() => loader.newest(), followEnd);
+}
+
+function followEnd() {
+  if (!log.isLive) goLive();
   tail.resume();
   keep(() => view.showEnd());
 }
@@ -270,7 +285,8 @@ function showRoom() {
   // Always of the same height: what is below must not move.
   earlier.style.visibility = view.from > 0 ? "hidden" : "";
   earlier.disabled = log.isWhole;
-  earlier.textContent = earlier.dataset.problem || (log.isWhole ? "The history begins here" : "Load earlier");
+  const sofar = view.passes && log.first ? `Load earlier (looked through from ${moment(log.first.ms)} on)` : "Load earlier";
+  earlier.textContent = earlier.dataset.problem || (log.isWhole ? "The history begins here" : sofar);
 }
 
 function followingChanged() {

@@ -18,6 +18,7 @@ export class Turn {
     this.rows = h("div", "rows");
     this.outcome = h("span", "outcome");
     this.said = start ? "running" : ""; // in words, of how it goes or ended
+    this.isSettled = false; // it is known how it ended
     this.cost = null;
     this.tell();
     this.head = start && this.header(start);
@@ -80,11 +81,25 @@ export class Turn {
 
   // The next turn began and this one never said how it ended.
   abandon() {
-    if (!this.ended && this.start) this.settle("unfinished", "no end recorded");
+    if (!this.ended) this.giveUp();
     this.ended = true;
   }
 
+  // The same where the next turn is not drawn.
+  giveUp() {
+    if (this.start) this.settle("unfinished", "no end recorded");
+  }
+
+  // Nothing that is loaded tells of its end: it goes on, unless there is more that is not loaded.
+  goOn(isAllLoaded) {
+    if (this.isSettled) return;
+    this.element.classList.toggle("is-running", isAllLoaded);
+    this.said = isAllLoaded ? "running" : "end not loaded";
+    this.tell();
+  }
+
   settle(state, words) {
+    this.isSettled = true;
     this.element.classList.remove("is-running");
     this.element.classList.add(`is-${state}`);
     this.said = words;

@@ -147,14 +147,20 @@ export class View {
   }
 
   foretell(turn, start) {
-    const { end, cost } = this.log.turnOf(start);
+    const { end, isOver, cost } = this.log.turnOf(start);
     turn.spend(cost);
     if (end) turn.foretell(end.event());
+    else if (isOver) turn.giveUp();
+    else turn.goOn(isOver === false);
   }
 
   // Of what is drawn, entries that came in behind all others change the head of the last turn alone.
   learn(entries) {
-    if (!entries.some((entry) => entry.isEnd || entry.spent)) return;
+    if (entries.some((entry) => entry.isStart || entry.isEnd || entry.spent)) this.tellLast();
+  }
+
+  // So does whether the end of the log is the newest event.
+  tellLast() {
     const turn = this.transcript.turns.at(-1);
     const start = turn?.start ? this.log.at(turn.start.n) : null;
     if (start) this.foretell(turn, start);
@@ -215,6 +221,14 @@ export class View {
     this.space();
   }
 
+  // Keeps what is loaded within its budget, round what is drawn, or up to the end.
+  bound(isToEnd) {
+    const { isLive } = this.log;
+    this.log.bound(this.low, isToEnd ? Infinity : this.high);
+    if (this.log.isLive !== isLive) this.tellLast();
+    this.space();
+  }
+
   // --- room and scrolling --------------------------------------------------------------
 
   // Keeps the room for what is not drawn; its height goes by the height of what was.
@@ -250,15 +264,22 @@ export class View {
     const { from, to } = this;
     if (above < MARGIN && from > 0) return this.extend(keep, () => this.extendBefore());
     if (below < MARGIN && to < this.shown.length) return this.extend(keep, () => this.extendAfter());
-    if (this.passes) return null;
-    if (above < MARGIN && !this.log.isWhole) return "before";
-    return below < MARGIN && !this.log.isLive ? "after" : null;
+    if (above < MARGIN && this.wants("before")) return "before";
+    return below < MARGIN && this.wants("after") ? "after" : null;
+  }
+
+  // Whether there is more to load that way. With a filter much of it is loaded for little that is
+  // shown: as much as there is room for.
+  wants(way) {
+    if (this.passes && this.log.isFull) return false;
+    return way === "before" ? !this.log.isWhole : !this.log.isLive;
   }
 
   // The same while the end is followed, and drawn: draws above it what the screen is near to.
   followEnd(keep) {
-    if (this.from === 0 || this.edges().above >= MARGIN) return null;
-    return this.extend(keep, () => this.extendBefore());
+    if (this.edges().above >= MARGIN) return null;
+    if (this.from > 0) return this.extend(keep, () => this.extendBefore());
+    return this.passes && this.wants("before") ? "before" : null;
   }
 
   extend(keep, change) {

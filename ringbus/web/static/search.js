@@ -1,0 +1,214 @@
+// What is searched for and which rows are shown: the bar's words and buttons for it, and whether the
+// rest of the history has more of what is searched for than is loaded.
+
+import { CLASSES, classify } from "./classes.js";
+import { Find, highlight } from "./find.js";
+import { Hole } from "./log.js";
+
+const TYPED_MS = 150;
+const RESTED_MS = 500;
+const WAYS = { before: -1, after: 1 };
+const element = (id) => document.getElementById(id);
+
+export class Search {
+  // `place()` is the number of the entry that is looked at, `chosen()` the entry that is chosen;
+  // `changed()` hears of another search or filter.
+  constructor({ log, view, tail, loader, place, chosen, changed }, { query, only, shown }) {
+    Object.assign(this, { log, view, tail, loader, place, chosen, changed, only, shown: new Set(shown) });
+    this.find = new Find(log, () => this.showFound());
+    this.beyond = {}; // before, after: { end, place } of the nearest match there, seen from an end of the log
+    this.looking = 0;
+    const field = element("search");
+    field.value = query;
+    field.addEventListener("input", () => this.typed());
+    for (const button of document.querySelectorAll("[data-show]")) button.addEventListener("click", () => this.toggleShow(button.dataset.show));
+    view.root.addEventListener("toggle", () => this.mark(), true);
+  }
+
+  begin() {
+    this.apply();
+    if (element("search").value) this.search();
+  }
+
+  get query() {
+    return this.find.query || element("search").value.trim();
+  }
+
+  typed() {
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => this.search(), TYPED_MS);
+  }
+
+  // Done with what the field says.
+  async settle() {
+    if (element("search").value.trim() === this.find.query) await this.searching;
+    else await this.search();
+  }
+
+  async search() {
+    clearTimeout(this.typing);
+    const query = element("search").value.trim();
+    if (query !== this.find.query) this.beyond = {};
+    this.searching = this.find.search(query);
+    if (!(await this.searching)) return;
+    if (!query) this.only = false;
+    this.apply();
+    this.lookSoon();
+  }
+
+  clear() {
+    element("search").value = "";
+    this.search();
+  }
+
+  // Events were loaded or came in: what they match is to be known before they are drawn.
+  feed(entries) {
+    if (!entries.length) return;
+    this.find.feed(entries);
+    this.lookSoon();
+  }
+
+  // All that was loaded gave way to other events.
+  renew() {
+    this.beyond = {};
+    this.find.renew();
+    this.lookSoon();
+  }
+
+  isMatch(entry) {
+    return this.find.matches.has(entry.n);
+  }
+
+  // --- which rows are shown ----------------------------------------------------------------
+
+  toggleShow(name) {
+    if (!this.shown.delete(name)) this.shown.add(name);
+    this.apply();
+  }
+
+  toggleOnly() {
+    this.only = !this.only;
+    this.apply();
+  }
+
+  focus() {
+    element("search").focus();
+    element("search").select();
+  }
+
+  get bits() {
+    return [...this.shown].reduce((sum, name) => sum | CLASSES[name], 0);
+  }
+
+  get isOnly() {
+    return this.only && this.find.query !== "";
+  }
+
+  // Whether an event that is not loaded would be shown.
+  shows(event) {
+    return (!this.bits || (classify(event).bits & this.bits) !== 0) && (!this.isOnly || this.find.isMatch(event));
+  }
+
+  // Brings what is shown, the bar and the address to the state of the filters.
+  apply() {
+    const { bits, find, isOnly, shown, view } = this;
+    const passes = bits || isOnly
+      ? (entry) => entry instanceof Hole || ((!bits || entry.bits & bits) && (!isOnly || find.matches.has(entry.n)))
+      : null;
+    if (passes || view.passes) {
+      this.tail.keep(() => {
+        view.filter(passes, this.place());
+        if (this.tail.following) view.showEnd();
+      });
+    }
+    for (const button of document.querySelectorAll("[data-show]")) button.setAttribute("aria-pressed", shown.has(button.dataset.show));
+    element("only").setAttribute("aria-pressed", isOnly);
+    document.body.classList.toggle("is-filtered", passes !== null);
+    this.showFound();
+    this.mark();
+    this.changed();
+  }
+
+  // --- what was found ----------------------------------------------------------------------
+
+  // "3 of 12" where nothing else in all of the history matches, as far as that was looked at.
+  showFound() {
+    const { find } = this;
+    const list = find.query ? find.list() : [];
+    const at = list.indexOf(this.chosen()?.n) + 1;
+    const number = `${at ? `${at} of ` : ""}${list.length.toLocaleString("en")}`;
+    element("found").textContent = find.query ? [`${number}${this.isAll ? "" : " loaded"}`, this.more()].filter(Boolean).join(", ") : "";
+  }
+
+  get isAll() {
+    return Object.keys(WAYS).every((way) => this.isEnd(way) || this.told(way)?.place === null);
+  }
+
+  more() {
+    const ways = Object.keys(WAYS).filter((way) => !this.isEnd(way) && this.told(way)?.place);
+    return ways.length ? `more ${ways.join(" and ")}` : "";
+  }
+
+  isEnd(way) {
+    return way === "before" ? this.log.isWhole : this.log.isLive;
+  }
+
+  end(way) {
+    return way === "before" ? this.log.first : this.log.last;
+  }
+
+  // What is known of the rest, while the log still ends there or the match is still in the rest.
+  told(way) {
+    const known = this.beyond[way];
+    const isTrue = known && (known.end === this.end(way) || (known.place && this.log.find(known.place.position) === null));
+    return isTrue ? known : null;
+  }
+
+  // Looks for the nearest match on either side of what is loaded, once nothing has changed for a while.
+  lookSoon() {
+    clearTimeout(this.resting);
+    this.looking += 1;
+    if (!this.find.query || Object.keys(WAYS).every((way) => this.isEnd(way) || this.told(way))) this.showFound();
+    else this.resting = setTimeout(() => this.look(this.looking), RESTED_MS);
+  }
+
+  async look(turn) {
+    const goesOn = () => turn === this.looking;
+    for (const [way, by] of Object.entries(WAYS)) {
+      if (this.isEnd(way) || this.told(way)) continue;
+      const end = this.end(way);
+      try {
+        const place = await this.loader.look(by, this.find.asked, (item) => this.isFoundIn(item), goesOn);
+        if (!goesOn()) return;
+        this.beyond[way] = { end, place };
+      } catch (error) {
+        console.warn(`cannot tell what there is ${way} what is loaded:`, error.message);
+      }
+    }
+    this.showFound();
+  }
+
+  isFoundIn({ event }) {
+    return event !== undefined && this.find.isMatch(event) && this.shows(event);
+  }
+
+  // --- marks -------------------------------------------------------------------------------
+
+  drawn() {
+    if (this.find.pattern) this.mark();
+  }
+
+  mark() {
+    if (this.isMarking) return;
+    this.isMarking = true;
+    requestAnimationFrame(() => {
+      this.isMarking = false;
+      highlight(this.view.root, this.find.pattern ?? null);
+    });
+  }
+
+  // Whether the match in an entry is somewhere in a fold of the place where it is drawn.
+  isFolded(entry, place) {
+    return this.isMatch(entry) && !this.find.pattern.test(place.innerText);
+  }
+}
