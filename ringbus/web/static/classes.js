@@ -78,14 +78,25 @@ function addFacts(found, line) {
   for (const block of Array.isArray(content) ? content : []) addBlock(found, block);
 }
 
-// A task is answered by what tells of its end.
+// A task is answered by what tells of its end, which may be told twice.
 function addTask(found, line) {
-  const id = `task ${line.task_id}`;
-  if (nameOf(line) === "system/task_started") found.calls.push(id);
-  if (nameOf(line) !== "system/task_notification" || line.status === "running") return;
-  found.answers.push(id);
-  if (line.status === "failed") found.bits |= ERROR;
+  if (nameOf(line) === "system/task_started") found.calls.push(taskId(line));
+  const status = endOfTask(line);
+  if (!status) return;
+  found.answers.push(taskId(line));
+  if (status === "failed") found.bits |= ERROR;
 }
+
+const taskId = (line) => `task ${line.task_id}`;
+export const isTask = (id) => String(id).startsWith("task ");
+
+// How a task ended, if a line tells that; else "".
+export function endOfTask(line) {
+  const status = { "system/task_updated": line.patch?.status, "system/task_notification": line.status }[nameOf(line)];
+  return typeof status === "string" && !GOING_ON.includes(status) ? status : "";
+}
+
+const GOING_ON = ["pending", "running", "paused"];
 
 function addBlock(found, block) {
   if (block?.type === "text") found.bits |= TEXT;

@@ -4,7 +4,7 @@
 
 import { translate } from "./agents.js";
 import * as aside from "./aside.js";
-import { isBad, isCall, isQuiet, isResult, nameOf } from "./classes.js";
+import { endOfTask, isBad, isCall, isQuiet, isResult, nameOf } from "./classes.js";
 import { h, fold } from "./dom.js";
 import { visible } from "./ansi.js";
 import { markdown } from "./markdown.js";
@@ -43,8 +43,8 @@ function drawOne(transcript, envelope, line) {
 export function drawAnswers(transcript, envelope) {
   for (const line of translate(envelope.data) ?? [envelope.data]) {
     foretell(transcript, envelope, line);
-    const task = nameOf(line) === "system/task_notification" && transcript.tasks.get(string(line.task_id));
-    if (task) changeTask(task, envelope, line, string(line.status));
+    const task = endOfTask(line) && transcript.tasks.get(string(line.task_id));
+    if (task) changeTask(task, envelope, line, endOfTask(line));
   }
 }
 
@@ -234,13 +234,14 @@ function taskStarted(transcript, envelope, line) {
 // A task whose start is not drawn has a row when it ends.
 function taskChanged(transcript, envelope, line) {
   const task = transcript.tasks.get(string(line.task_id));
-  const status = string(line.status ?? line.patch?.status);
-  const isOver = status !== "" && status !== "running";
-  if (task) changeTask(task, envelope, line, isOver ? status : "running");
-  if (task || !isOver) return transcript.quiet(envelope);
+  const status = endOfTask(line);
+  if (task) changeTask(task, envelope, line, status || "running");
+  if (task || !status) return transcript.quiet(envelope);
   return transcript.put(row(status === "failed" ? "task is-failure" : "task muted", envelope,
-    h("div", "call", h("span", "name", "task"), h("span", "summary", ...visible(firstLine(string(line.summary)))), h("span", "elapsed", status))));
+    h("div", "call", h("span", "name", "task"), h("span", "summary", ...visible(firstLine(cameTo(line)))), h("span", "elapsed", status))));
 }
+
+const cameTo = (line) => string(line.summary) || string(line.patch?.error);
 
 // What it came to is told once, with its end or after it.
 function changeTask(task, { ms }, line, status) {
@@ -248,6 +249,6 @@ function changeTask(task, { ms }, line, status) {
   task.isOver = status !== "running";
   task.state.textContent = `${status}, ${duration(ms - task.ms)}`;
   task.tool.classList.toggle("is-failure", status === "failed");
-  const said = task.isOver ? string(line.summary) : "";
+  const said = task.isOver ? cameTo(line) : "";
   if (said) task.result.replaceChildren(h("div", "answer", ...drawResult(said, status === "failed")));
 }

@@ -3,7 +3,7 @@
 // so a number stays true whatever is added or dropped. An event is kept as the text it came in and
 // parsed again when it is drawn; beyond a budget the end farther from what is read is dropped.
 
-import { ERROR, ROW, classify } from "./classes.js";
+import { ERROR, ROW, classify, isTask } from "./classes.js";
 import { parseEnvelope } from "./envelope.js";
 import { spentBy, sum } from "./spent.js";
 
@@ -62,8 +62,8 @@ export class Log {
   clear() {
     this.entries = [];
     this.characters = 0;
-    this.calls = new Map(); // id of a call without its result -> its entry
-    this.answers = new Map(); // id of a call that is not loaded -> the entry of its result
+    this.calls = new Map(); // id of a task, or of a call without its result -> its entry
+    this.answers = new Map(); // id of a call that is not loaded -> the entries of its results
     this.isLive = true; // its end is the newest event
     this.isWhole = false; // its start is the oldest event
   }
@@ -159,16 +159,16 @@ export class Log {
     const { bits, calls, answers } = classify(event);
     entry.bits = bits;
     for (const id of calls) {
-      const answer = this.answers.get(id);
-      if (answer) link(entry, answer);
-      else this.calls.set(id, entry);
+      const known = this.answers.get(id) ?? [];
+      for (const answer of known) link(entry, answer);
+      if (!known.length || isTask(id)) this.calls.set(id, entry);
       this.answers.delete(id);
     }
     for (const id of answers) {
       const call = this.calls.get(id);
       if (call) link(call, entry);
-      else this.answers.set(id, entry);
-      this.calls.delete(id);
+      else this.answers.set(id, [...(this.answers.get(id) ?? []), entry]);
+      if (!isTask(id)) this.calls.delete(id);
     }
   }
 
@@ -223,21 +223,24 @@ export class Log {
   drop(isFront, number) {
     if (!number) return;
     const gone = isFront ? this.entries.splice(0, number) : this.entries.splice(-number);
-    for (const { raw, partner } of gone) {
-      this.characters -= raw.length + ENTRY_CHARACTERS;
-      if (partner) partner.partner = null;
+    for (const entry of gone) {
+      this.characters -= entry.raw.length + ENTRY_CHARACTERS;
+      if (entry.partner?.partner === entry) entry.partner.partner = null;
     }
-    const isGone = (entry) => this.at(entry.n) !== entry;
-    for (const waiting of [this.calls, this.answers]) {
-      for (const [id, entry] of waiting) if (isGone(entry)) waiting.delete(id);
+    const isKept = (entry) => this.at(entry.n) === entry;
+    for (const [id, entry] of this.calls) if (!isKept(entry)) this.calls.delete(id);
+    for (const [id, entries] of this.answers) {
+      if (entries.some(isKept)) this.answers.set(id, entries.filter(isKept));
+      else this.answers.delete(id);
     }
     if (isFront) this.isWhole = false;
     else this.isLive = false;
   }
 }
 
+// Of several answers the last says it all.
 function link(call, answer) {
-  call.partner = answer;
+  if (call.partner === null || call.partner.n < answer.n) call.partner = answer;
   answer.partner = call;
   call.bits |= answer.bits & ERROR;
 }
