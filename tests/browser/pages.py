@@ -35,13 +35,18 @@ def line(value: object) -> Stream:
     return event
 
 
-def calls(*names_and_inputs: tuple[str, str, dict[str, Any]]) -> Stream:
-    """An assistant line with tool calls: id, name, input."""
+def calls(*names_and_inputs: tuple[str, str, dict[str, Any]], parent: str | None = None) -> Stream:
+    """An assistant line with tool calls: id, name, input. With `parent` a subagent's."""
     blocks = [
         {"type": "tool_use", "id": id_, "name": name, "input": given}
         for id_, name, given in names_and_inputs
     ]
-    return line({"type": "assistant", "message": {"id": "m", "content": blocks}})
+    return line(
+        {
+            "type": "assistant", "message": {"id": "m", "content": blocks},
+            "parent_tool_use_id": parent,
+        }
+    )  # fmt: skip
 
 
 def gives(id_: str, content: object, *, is_error: bool = False) -> Stream:
@@ -52,10 +57,10 @@ def gives(id_: str, content: object, *, is_error: bool = False) -> Stream:
     return line({"type": "user", "message": {"role": "user", "content": [block]}})
 
 
-def says(text: str, id_: str = "m") -> Stream:
-    """An assistant line with text."""
-    block = {"type": "text", "text": text}
-    return line({"type": "assistant", "message": {"id": id_, "content": [block]}})
+def says(text: str, id_: str = "m", parent: str | None = None) -> Stream:
+    """An assistant line with text. With `parent` a subagent's."""
+    message = {"id": id_, "content": [{"type": "text", "text": text}]}
+    return line({"type": "assistant", "message": message, "parent_tool_use_id": parent})
 
 
 def partial(event: dict[str, Any]) -> Stream:

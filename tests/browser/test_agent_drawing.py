@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, line, partial, says, show
+from pages import calls, gives, has_count, has_text, line, partial, says, scrolled, show
 from turns import Agent, wait_until
 from webserver import Server
 
@@ -56,6 +56,38 @@ def test_a_row_says_how_much_later_it_is_than_what_is_above(
         for to, by in ((0, -300), (499, 300)):
             found = page.evaluate(GO, [to, by])
             assert found == {"seqs": list(range(500)), "wrong": [], "moved": 0}
+
+
+def test_rows_of_a_subagent_say_how_late_they_are_among_themselves(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """From its call on, results counted, whatever goes on beside it and wherever drawing begins."""
+    rows = [6 * number for number in range(1, 41)]
+    past = [
+        (0, TurnStart("operator", "go")),
+        (0, calls(("outer", "Task", {"description": "look around"}))),
+        *((minute, says(f"row {minute}", parent="outer")) for minute in rows),
+        (241, calls(("inner", "Read", {"file_path": "/f"}), parent="outer")),
+        (251, gives("inner", "found")),
+        (252, says("just after the result", parent="outer")),
+        (254, says("beside it")),
+        (259, says("after a rest", parent="outer")),
+        *((259, Note(f"note {number}")) for number in range(400)),
+    ]
+    write_past(agent, past, ago_minutes=300)
+    show(page, server, agent)
+    has_text(page.locator(".row-note").last, "note 399")
+    nested = page.locator(".inner .row")
+    wait_until(lambda: scrolled(page, -600) and nested.count() == 43, "the call")
+    late = page.locator(".inner .row:has(> .later)")
+    told = late.evaluate_all(
+        "rows => rows.map(row => [row.querySelector('.later').textContent, row.innerText.trim()])"
+    )
+    assert {words for words, _ in told[:-1]} == {"6 min later"}
+    assert len(told) == 41
+    assert told[-1][0] == "7 min later"
+    has_text(late.last, "after a rest")
+    has_count(page.locator(".later:not(.inner *)"), 0)
 
 
 # Goes to the note of a seq; notes which were met, and which of them say a wrong time or none. The

@@ -138,23 +138,7 @@ def test_retries_in_a_row_are_one_row_that_counts(page: Page, server: Server, ag
 
 def test_lines_of_a_subagent_stand_under_its_call(page: Page, server: Server, agent: Agent) -> None:
     """Also when it calls tools itself."""
-    inner = line(
-        {
-            "type": "assistant",
-            "parent_tool_use_id": "outer",
-            "message": {
-                "id": "s",
-                "content": [
-                    {
-                        "type": "tool_use",
-                        "id": "inner",
-                        "name": "Read",
-                        "input": {"file_path": "/f"},
-                    }
-                ],
-            },
-        }
-    )
+    inner = calls(("inner", "Read", {"file_path": "/f"}), parent="outer")
     with agent.bus() as bus:
         bus.emit(calls(("outer", "Task", {"description": "look", "prompt": "look around"})))
         bus.emit(inner)

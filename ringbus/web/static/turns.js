@@ -86,8 +86,11 @@ export class Transcript {
     this.retries = null;
     const tool = parent === null ? undefined : this.tools.get(parent);
     if (parent !== null && !tool) element.dataset.parent = parent;
-    if (!tool) tellLater(element, this.moment);
-    (tool ? tool.inner : this.turn().rows).append(element);
+    if (tool) nest(tool, element);
+    else {
+      tellLater(element, this.moment);
+      this.turn().rows.append(element);
+    }
   }
 
   quiet(event) {
@@ -166,7 +169,7 @@ export class Transcript {
       const tool = older.tools.get(element.dataset.parent);
       if (tool && !tool.inner.contains(element)) {
         delete element.dataset.parent;
-        tool.inner.append(element);
+        nest(tool, element);
       }
     }
     this.tools = new Map([...older.tools, ...this.tools]);
@@ -199,4 +202,11 @@ export class Transcript {
     forget(this.tasks, "state");
     if (this.retries && !this.root.contains(this.retries.line)) this.retries = null;
   }
+}
+
+// The rows of a subagent have a time of their own: it begins with the call.
+function nest({ inner, ms }, element) {
+  element.querySelector(":scope > .later")?.remove();
+  tellLater(element, lastMoment(inner) ?? ms);
+  inner.append(element);
 }
