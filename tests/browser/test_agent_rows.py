@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +79,50 @@ def test_text_is_drawn_while_it_is_written_and_then_replaced(
         bus.emit(says("half a sentence", "m1"))
         has_text(page.locator(".row-text"), "half a sentence")
     has_count(page.locator(".row-partial"), 0)
+
+
+def test_how_much_is_thought_is_told_while_it_is(page: Page, server: Server, agent: Agent) -> None:
+    """With the thoughts or, where they do not come, without; what was thought takes the place."""
+    tokens = lambda number: line(  # noqa: E731
+        {"type": "system", "subtype": "thinking_tokens", "estimated_tokens": number}
+    )
+    thought = lambda text, id_: line(  # noqa: E731
+        {
+            "type": "assistant",
+            "message": {"id": id_, "content": [{"type": "thinking", "thinking": text}]},
+        }
+    )
+    writing, doing = page.locator(".row-partial"), page.locator("#status-detail")
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        show(page, server, agent)
+        has_text(page.locator("#connection-word"), "live")
+        for number, words in ((40, "about 40 tokens"), (1_240, "about 1.2k tokens")):
+            bus.emit(tokens(number), transient=True)
+            has_text(writing, re.compile(f"thinking, {words}$"))
+            has_text(doing, re.compile(f"^thinking, {words}$"))
+        bus.emit(thought("", "m0"))
+        has_text(page.locator(".row-thinking"), "thinking")
+        has_count(writing, 0)
+        for event in (
+            {"type": "message_start", "message": {"id": "m1"}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}},
+            {
+                "type": "content_block_delta", "index": 0,
+                "delta": {"type": "thinking_delta", "thinking": "What if"},
+            },
+        ):  # fmt: skip
+            bus.emit(partial(event), transient=True)
+        bus.emit(tokens(3), transient=True)
+        has_text(writing, re.compile("thinking, about 3 tokens.*What if", re.DOTALL))
+        bus.emit(thought("What if the tide turns?", "m1"))
+        has_text(page.locator(".row-thinking").last, "What if the tide turns?")
+        has_count(writing, 0)
+        has_count(page.locator(".row-quiet"), 0)
+        bus.emit(calls(("a", "Bash", {"command": "make"})))
+        bus.emit(tokens(99), transient=True)
+        has_text(writing, "about 99 tokens")
+        has_text(doing, "Bash $ make")
 
 
 def test_nothing_an_agent_prints_is_run(page: Page, server: Server, agent: Agent) -> None:

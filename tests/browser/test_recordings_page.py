@@ -12,7 +12,7 @@ from recordings import MISSING, recorded_files
 from turns import DEADLINE_SECONDS, Agent, wait_until
 from webserver import Server
 
-from ringbus.events import Event, Stream, TurnEnd, TurnStart, line_event
+from ringbus.events import Event, Stream, TurnEnd, TurnStart, is_partial, line_event
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page
@@ -93,9 +93,8 @@ def test_all_recordings_are_drawn_without_an_error_and_for_what_they_are(
 
 
 def is_passing(event: Event) -> bool:
-    """A piece of text that its final line has whole."""
-    value = event.value if isinstance(event, Stream) else None
-    return isinstance(value, dict) and value.get("type") == "stream_event"
+    """A piece of text that its final line has whole, or how much was thought so far."""
+    return isinstance(event, Stream) and is_partial(event.data)
 
 
 def words_of(message: ConsoleMessage) -> list[str]:

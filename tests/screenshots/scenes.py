@@ -261,7 +261,7 @@ PRESENTS = {
 def bustling(busses: dict[str, Bus]) -> Iterator[None]:
     """Partial messages of those at work, so that there is something to see of late."""
     is_over = threading.Event()
-    piece = line({"type": "system", "subtype": "thinking_tokens", "estimated_tokens": 20})
+    piece = line({"type": "stream_event", "event": {"type": "ping"}})
 
     def bustle() -> None:
         moment = 0

@@ -42,13 +42,12 @@ const QUIET = {
   rate_limit_event: ({ rate_limit_info: info }) => info?.status === "allowed",
   auth_status: ({ error, isAuthenticating, output }) => !error && isAuthenticating !== true && ![output].flat().some(Boolean),
   "system/status": ({ status, compact_error: error }) => status !== "compacting" && !error,
-  "system/thinking_tokens": always,
   "system/hook_started": always,
   "system/hook_progress": always,
 };
 
 // Lines that change the row of another.
-const CHANGES = ["tool_progress", "system/task_progress", "system/task_updated", "system/task_notification"];
+const CHANGES = ["tool_progress", "system/thinking_tokens", "system/task_progress", "system/task_updated", "system/task_notification"];
 
 export const nameOf = ({ type, subtype }) => (type === "system" ? `system/${subtype}` : type);
 export const isQuiet = (line) => Object.hasOwn(QUIET, nameOf(line)) && QUIET[nameOf(line)](line);

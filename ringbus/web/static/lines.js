@@ -61,6 +61,7 @@ const LINES = {
   error: (t, e, line) => t.put(row("error is-failure", e, ...output(string(line.error?.message) || json(line.error ?? line), "output"))),
   rate_limit_event: aside.rateLimit,
   stream_event: (t, e, line) => t.partials.feed(e, line),
+  "system/thinking_tokens": (t, e, line) => t.partials.count(e, line),
   tool_progress: aside.toolProgress,
   tool_use_summary: aside.toolSummary,
   auth_status: aside.signingIn,

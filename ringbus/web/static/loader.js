@@ -147,6 +147,7 @@ export class Loader {
 
 const isEvent = ({ event }) => event !== undefined;
 
-// Text that was still being written is not read again: its final line is.
-export const isPassing = (event) => event.kind === "stream" && event.data?.type === "stream_event";
+// What tells of text that is still being written is not read again: its final line is.
+export const isPassing = ({ kind, data }) => kind === "stream" && (data?.type === "stream_event" || isCountOfThought(data));
+const isCountOfThought = (line) => line?.type === "system" && line.subtype === "thinking_tokens";
 const kept = (items) => items.filter(({ event }) => event === undefined || !isPassing(event));

@@ -2,8 +2,9 @@
 // page of all agents. feed() takes each event once; words() puts the state into words for a moment.
 
 import { translate } from "./agents.js";
-import { isCall, isResult } from "./classes.js";
+import { isCall, isResult, nameOf } from "./classes.js";
 import { firstLine, wholeDuration } from "./format.js";
+import { thinkingWords } from "./partial.js";
 import { stateFigure, stateWord } from "./states.js";
 import { summarise, toolName } from "./tools.js";
 
@@ -54,6 +55,7 @@ export class Status {
 
   line(line, ms) {
     const { type } = line;
+    if (nameOf(line) === "system/thinking_tokens") return this.think(line.estimated_tokens);
     if (type === "control_request") return this.ask(line.request);
     if (type === "rate_limit_event") return this.limit(line.rate_limit_info);
     if (type === "system" && line.subtype === "api_retry") return this.retry(line, ms);
@@ -108,6 +110,11 @@ export class Status {
   partial(block) {
     if (block?.type === "thinking" && !this.open.size) this.doing = "thinking";
     else if (block?.type === "text" && !this.open.size) this.doing = "answering";
+  }
+
+  think(tokens) {
+    this.wait = null;
+    if (!this.open.size && Number.isFinite(tokens)) this.doing = thinkingWords(tokens);
   }
 
   // The part of the past that was loaded later knows when the turn began.
