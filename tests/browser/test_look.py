@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import at_end, calls, gives, has_count, has_text, line, says, show
+from pages import at_end, calls, gives, has_count, has_text, line, says, scrolled, show
 from turns import Agent, wait_until
 from webserver import Server
 
@@ -221,3 +221,61 @@ def test_a_reload_follows_the_end_again(page: Page, server: Server, agent: Agent
         page.keyboard.press("Escape")
         has_count(page.locator(".is-current"), 0)
         assert page.evaluate("location.hash") == ""
+
+
+# Whether a chosen row stands under the head of the page, as far as it fits, and over its end.
+UNDER_THE_HEAD = """() => {
+    const head = document.querySelector(".top").getBoundingClientRect().bottom;
+    const { top, bottom } = document.querySelector(".is-current").getBoundingClientRect();
+    return top >= head - 1 && Math.min(bottom, top + 100) <= innerHeight;
+}"""
+
+
+def test_what_a_jump_leads_to_is_never_under_the_head_of_the_page(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """However high that is: on one line, wrapped, folded, and unfolded on a phone."""
+    with agent.bus() as bus:
+        for turn in range(4):
+            bus.emit(TurnStart("operator", f"prompt {turn}"))
+            emit_long(bus, 20)
+            bus.emit(TurnEnd(ok=False, note="it broke"))
+        show(page, server, agent)
+        has_count(page.locator(".row-end").last, 1)
+        for width, height in ((1280, 800), (700, 600), (390, 844), (390, 500)):
+            page.set_viewport_size({"width": width, "height": height})
+            for is_folded in (True, False):
+                page.evaluate("is => document.body.classList.toggle('has-bar', !is)", is_folded)
+                for key in "G[[ekkkkkkjjjj]gjjjj":
+                    page.keyboard.press(key)
+                    if key == "G":
+                        wait_until(lambda: at_end(page), "the end")
+                        continue
+                    has_count(page.locator(".is-current"), 1)
+                    scrolled(page, 0)
+                    assert page.evaluate(UNDER_THE_HEAD), (width, height, is_folded, key)
+
+
+# Whether the first mark of a search is between the head and the end of the screen.
+MARK_IN_SIGHT = """() => {
+    const head = document.querySelector(".top").getBoundingClientRect().bottom;
+    const [mark] = CSS.highlights.get("found") ?? [];
+    const { top, bottom } = mark?.getBoundingClientRect() ?? { top: 0, bottom: 0 };
+    return top >= head && bottom <= innerHeight && bottom > top;
+}"""
+
+
+def test_a_match_deep_in_a_long_text_is_in_sight(page: Page, server: Server, agent: Agent) -> None:
+    """Not its row alone, which is higher than the screen; in a fold, too."""
+    words = "\n\n".join(["some words"] * 100)
+    with agent.bus() as bus:
+        bus.emit(says(f"{words}\n\nthe needle\n\n{words}"))
+        bus.emit(calls(("a", "Bash", {"command": "make"})))
+        bus.emit(gives("a", f"{words}\nthe haystack\n{words}"))
+        show(page, server, agent)
+        has_text(page.locator(".tool .preview"), "some words")
+        for query in ("needle", "haystack"):
+            page.locator("#search").fill(query)
+            page.keyboard.press("Enter")
+            has_text(page.locator("#found"), "1 of 1")
+            wait_until(lambda: page.evaluate(MARK_IN_SIGHT), "the match in sight")

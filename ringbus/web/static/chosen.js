@@ -1,12 +1,12 @@
 // The row that a reader chose: outlined, with its buttons, kept in sight as it is gone from row to row.
 
+const HIGH = 0.8; // of the screen: there is room to be left under the row
 const element = (id) => document.getElementById(id);
 
 export class Chosen {
-  // `isFolded(entry, place)` says whether what is searched for is in a fold; `changed()` hears of
-  // another row, or none.
-  constructor({ log, view, tail, isFolded, changed }) {
-    Object.assign(this, { log, view, tail, isFolded, changed });
+  // `changed()` hears of another row, or none.
+  constructor({ log, view, tail, search, changed }) {
+    Object.assign(this, { log, view, tail, search, changed });
     this.entry = null;
     this.row = null; // while it is drawn
     this.acts = element("acts"); // goes along with its row, out of the document, too
@@ -67,7 +67,13 @@ export class Chosen {
     if (!row) return;
     this.tail.pause(true);
     this.choose(this.log.at(row.n));
-    row.scrollIntoView({ block: "nearest" });
+    this.bring(row, "nearest");
+  }
+
+  // What is higher than the screen is shown from its start.
+  bring(place, block) {
+    const isHigh = place.offsetHeight > (innerHeight - this.tail.edge()) * HIGH;
+    place.scrollIntoView({ block: isHigh ? "start" : block });
   }
 
   // Brings an entry into sight and chooses it.
@@ -76,10 +82,20 @@ export class Chosen {
     if (entry.n < this.view.low || entry.n >= this.view.high) this.view.show(entry.n);
     this.choose(entry);
     const place = document.getElementById(entry.position) ?? this.row;
-    for (const fold of place?.querySelectorAll("details") ?? []) {
-      if (this.isFolded(entry, place)) fold.open = true;
+    if (!place) return;
+    const match = this.search.reveal(entry, place);
+    this.bring(place, entry.isStart ? "start" : "center");
+    if (match) this.bringMatch(match);
+  }
+
+  // What is found in a high row, and there in output that scrolls by itself.
+  bringMatch(match) {
+    const top = () => match.getBoundingClientRect().top;
+    for (let box = match.startContainer.parentElement; box !== this.row?.parentElement && box; box = box.parentElement) {
+      if (box.scrollHeight > box.clientHeight) box.scrollTop += top() - box.getBoundingClientRect().top - box.clientHeight / 2;
     }
-    place?.scrollIntoView({ block: entry.isStart ? "start" : "center" });
+    const isSeen = top() > this.tail.edge() && top() < innerHeight * HIGH;
+    if (!isSeen) scrollBy({ top: top() - innerHeight / 2, behavior: "instant" });
   }
 
   // The number of the entry that is looked at: the chosen one, else that at the top of the screen.

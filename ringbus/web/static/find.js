@@ -92,21 +92,29 @@ function hasText(value, pattern) {
   return false;
 }
 
-// Marks the text where it stands in the document, without touching the document.
-export function highlight(root, pattern) {
-  if (!globalThis.CSS?.highlights) return;
-  CSS.highlights.delete("found");
-  if (!pattern) return;
+// The places of such text below an element.
+function* rangesIn(root, pattern) {
   const every = new RegExp(pattern.source, "gi");
-  const ranges = [];
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     for (const { index, 0: text } of node.data.matchAll(every)) {
       const range = new Range();
       range.setStart(node, index);
       range.setEnd(node, index + text.length);
-      ranges.push(range);
+      yield range;
     }
   }
-  CSS.highlights.set("found", new Highlight(...ranges));
+}
+
+// The first of them that can be seen, null for none.
+export function firstIn(root, pattern) {
+  for (const range of rangesIn(root, pattern)) if (range.startContainer.parentElement.checkVisibility()) return range;
+  return null;
+}
+
+// Marks the text where it stands in the document, without touching the document.
+export function highlight(root, pattern) {
+  if (!globalThis.CSS?.highlights) return;
+  CSS.highlights.delete("found");
+  if (pattern) CSS.highlights.set("found", new Highlight(...rangesIn(root, pattern)));
 }

@@ -16,10 +16,10 @@ export class Handling {
   constructor({ agent, log, view, tail, loader, loadElsewhere, showEnd }) {
     Object.assign(this, { agent, log, view, tail, showEnd });
     const { position, ...searched } = readAddress();
-    this.chosen = new Chosen({ log, view, tail, isFolded: (...one) => this.search.isFolded(...one), changed: () => this.chose() });
     this.search = new Search({
       log, view, tail, loader, place: () => this.chosen.place(), chosen: () => this.chosen.entry, changed: () => this.writeAddress(),
     }, searched);
+    this.chosen = new Chosen({ log, view, tail, search: this.search, changed: () => this.chose() });
     this.jumps = new Jumps({
       log, view, tail, loader, search: this.search, chosen: this.chosen, loadElsewhere, showEnd, say: (words) => this.say(words),
     }, position);

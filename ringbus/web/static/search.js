@@ -2,7 +2,7 @@
 // rest of the history has more of what is searched for than is loaded.
 
 import { CLASSES, classify } from "./classes.js";
-import { Find, highlight } from "./find.js";
+import { Find, firstIn, highlight } from "./find.js";
 import { Hole } from "./log.js";
 
 const TYPED_MS = 150;
@@ -207,8 +207,17 @@ export class Search {
     });
   }
 
-  // Whether the match in an entry is somewhere in a fold of the place where it is drawn.
-  isFolded(entry, place) {
-    return this.isMatch(entry) && !this.find.pattern.test(place.innerText);
+  // Where the match of an entry stands in the place where that is drawn, in a fold maybe, which is
+  // opened then; null for none.
+  reveal(entry, place) {
+    if (!this.isMatch(entry)) return null;
+    const seen = () => firstIn(place, this.find.pattern);
+    for (const fold of place.querySelectorAll("details:not([open])")) {
+      if (seen()) break;
+      fold.open = true;
+      fold.dispatchEvent(new Event("toggle")); // what is in it is built now, not after the next frame
+      fold.open = seen() !== null;
+    }
+    return seen();
   }
 }
