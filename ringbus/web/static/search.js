@@ -131,22 +131,24 @@ export class Search {
 
   // --- what was found ----------------------------------------------------------------------
 
-  // "3 of 12" where nothing else in all of the history matches, as far as that was looked at.
+  // "3 of 12", with what is known of the rest of the history: "…" until all of it is.
   showFound() {
     const { find } = this;
     const list = find.query ? find.list() : [];
     const at = list.indexOf(this.chosen()?.n) + 1;
     const number = `${at ? `${at} of ` : ""}${list.length.toLocaleString("en")}`;
-    element("found").textContent = find.query ? [`${number}${this.isAll ? "" : " loaded"}`, this.more()].filter(Boolean).join(", ") : "";
+    const words = find.query ? `${number}${this.rest()}` : "";
+    const field = element("found");
+    if (field.textContent === words) return;
+    field.textContent = words;
+    field.title = words === number ? "" : "counted in what is loaded";
   }
 
-  get isAll() {
-    return Object.keys(WAYS).every((way) => this.isEnd(way) || this.told(way)?.place === null);
-  }
-
-  more() {
-    const ways = Object.keys(WAYS).filter((way) => !this.isEnd(way) && this.told(way)?.place);
-    return ways.length ? `more ${ways.join(" and ")}` : "";
+  rest() {
+    const ways = Object.keys(WAYS).filter((way) => !this.isEnd(way) && this.told(way)?.place !== null);
+    if (!ways.length) return "";
+    if (!ways.every((way) => this.told(way))) return "…";
+    return `, more ${ways.length > 1 ? "around" : ways[0]}`;
   }
 
   isEnd(way) {

@@ -87,7 +87,7 @@ export class Turn {
 
   // The same where the next turn is not drawn.
   giveUp() {
-    if (this.start) this.settle("unfinished", "no end recorded");
+    if (this.start && !this.isSettled) this.settle("unfinished", "no end recorded");
   }
 
   // Nothing that is loaded tells of its end: it goes on, unless there is more that is not loaded.
