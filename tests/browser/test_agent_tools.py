@@ -1,0 +1,177 @@
+"""The page of one agent: texts, thoughts and tools, whichever program tells of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pages import calls, gives, has_count, has_text, line, says, show
+from turns import Agent
+from webserver import Server
+
+from ringbus.events import TurnStart
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.browser
+
+MARKDOWN = """# A heading
+
+Some **bold**, *slanted* and `coded` words, and a [link](https://example.org/a).
+
+- one
+  - deeper
+3. three
+
+> said by another
+
+```python
+**not** bold
+```
+
+| a | b |
+"""
+
+
+def test_text_is_drawn_as_markdown_and_thoughts_are_folded(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Each part as what it is; of a thought the first line, until it is unfolded."""
+    thought = {"type": "thinking", "thinking": "First this.\nThen that.", "signature": "0a-sign"}
+    hidden = {"type": "redacted_thinking", "data": "0a-data"}
+    with agent.bus() as bus:
+        for block in (thought, hidden):
+            bus.emit(line({"type": "assistant", "message": {"id": "t", "content": [block]}}))
+        bus.emit(says(MARKDOWN))
+        show(page, server, agent)
+        prose = page.locator(".prose")
+        for place, words in (
+            (".heading-1", "A heading"), ("strong", "bold"), ("em", "slanted"), ("p code", "coded"),
+            ("blockquote", "said by another"), ("pre.code", "**not** bold"), ("pre.table", "| a |"),
+            (".depth-1", "deeper"), (".item .marker >> nth=2", "3."),
+        ):  # fmt: skip
+            has_text(prose.locator(place), words)
+        link = prose.locator("a")
+        assert link.get_attribute("href") == "https://example.org/a"
+        has_count(prose.locator(".item"), 3)
+    folded, closed = page.locator(".row-thinking").all()
+    has_text(folded.locator("summary"), "First this.")
+    has_count(folded.get_by_text("Then that."), 0)
+    folded.locator("summary").click()
+    has_text(folded.locator(".thoughts"), "Then that.")
+    has_text(closed, "thinking (hidden)")
+    assert "0a-" not in (page.locator("#transcript").text_content() or "")
+
+
+def tool(page: Page, name: str) -> Locator:
+    """The drawing of the call of that tool."""
+    return page.locator(".tool").filter(has=page.get_by_text(name, exact=True))
+
+
+def test_each_tool_is_drawn_for_what_it_does(page: Page, server: Server, agent: Agent) -> None:
+    """In a line that says it all, with what is worth seeing under it, and the rest in a fold."""
+    edit = {"file_path": "/x.py", "old_string": "a\nb\nc", "new_string": "a\nB\nc\nd"}
+    grep = {"pattern": "tide", "path": "src", "glob": "*.py"}
+    task = {"subagent_type": "Explore", "description": "find it", "prompt": "Find\nit."}
+    query = {"sql": "select 1", "rows": ["x" * 200]}
+    todos = [
+        {"content": "look", "status": "completed"},
+        {"content": "mend", "status": "in_progress", "activeForm": "Mending"},
+        {"content": "test", "status": "pending"},
+    ]
+    given: list[tuple[str, dict[str, Any]]] = [
+        ("Bash", {"command": "make\nmake test"}),
+        ("Read", {"file_path": "/x.py", "offset": 10, "limit": 5}),
+        ("Edit", edit),
+        ("Write", {"file_path": "/y.py", "content": "one\ntwo\nthree\n"}),
+        ("Grep", grep),
+        ("Task", task),
+        ("mcp__db__run_query", query),
+        ("TodoWrite", {"todos": todos}),
+    ]
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        bus.emit_many([calls((name, name, values)) for name, values in given])
+        bus.emit(gives("Read", "\n".join(f"line {number}" for number in range(40))))
+        bus.emit(gives("Bash", "short"))
+        bus.emit(gives("Grep", ""))
+        show(page, server, agent)
+        for name, words in (
+            ("Bash", "$ make"), ("Read", "/x.py:10–14"), ("Edit", "/x.py +2 −1"),
+            ("Write", "/y.py +3"), ("Grep", "tide in src *.py"), ("Task", "Explore: find it"),
+            ("db run_query", '{"sql":"select 1"'), ("TodoWrite", "1 of 3 done, now: Mending"),
+        ):  # fmt: skip
+            has_text(tool(page, name).locator(".summary").first, words)
+    for name, fold, inside in (
+        ("Bash", "command, 2 lines", "make test"), ("Write", "file, 3 lines", "three"),
+        ("Task", "prompt, 2 lines", "it."), ("db run_query", "input", "xxx"),
+        ("Read", "line 040 lines", "line 39"),
+    ):  # fmt: skip
+        place = tool(page, name).locator("details")
+        has_text(place.locator("summary"), fold)
+        has_count(place.get_by_text(inside), 0)
+        place.locator("summary").click()
+        has_text(place.locator("pre"), inside)
+    changed = tool(page, "Edit").locator(".diff > span")
+    assert [one.text_content() for one in changed.all()] == ["  a", "- b", "+ B", "  c", "+ d"]
+    has_text(tool(page, "Bash").locator(".result"), "short")
+    has_text(tool(page, "Grep").locator(".result"), "no output")
+    has_text(tool(page, "TodoWrite").locator(".todo-in_progress"), "nowmend")
+
+
+COMMAND = {"id": "item_1", "type": "command_execution", "command": "make all"}
+OTHERS: dict[str, list[dict[str, Any]]] = {
+    "codex": [
+        {"type": "thread.started", "thread_id": "0a"},
+        {"type": "item.started", "item": COMMAND},
+        {
+            "type": "item.completed",
+            "item": COMMAND | {"aggregated_output": "made it", "status": "completed"},
+        },
+        {
+            "type": "item.completed",
+            "item": {"id": "item_2", "type": "agent_message", "text": "All **done**."},
+        },
+    ],
+    "gemini": [
+        {"type": "init", "session_id": "0a", "model": "m"},
+        {
+            "type": "tool_use", "tool_id": "g", "tool_name": "run_shell_command",
+            "parameters": {"command": "make all"},
+        },
+        {"type": "tool_result", "tool_id": "g", "status": "success", "output": "made it"},
+        {"type": "message", "role": "assistant", "content": "All **done**."},
+    ],
+    "opencode": [
+        {"type": "step_start", "part": {}},
+        {
+            "type": "tool_use",
+            "part": {
+                "callID": "o", "tool": "bash",
+                "state": {
+                    "status": "completed", "input": {"command": "make all"}, "output": "made it",
+                },
+            },
+        },
+        {"type": "text", "part": {"text": "All **done**."}},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", OTHERS)
+def test_other_programs_are_drawn_alike(
+    page: Page, server: Server, agent: Agent, program: str
+) -> None:
+    """A command with what it printed, and an answer as Markdown; nothing falls back to JSON."""
+    with agent.bus() as bus:
+        bus.emit(TurnStart("operator", "go"))
+        bus.emit_many([line(value) for value in OTHERS[program]])
+        show(page, server, agent)
+        has_text(page.locator(".prose strong"), "done")
+    bash = tool(page, "Bash")
+    has_text(bash.locator(".summary"), "$ make all")
+    has_text(bash.locator(".result"), "made it")
+    has_text(bash.locator(".elapsed"), re.compile("s$"))
+    has_count(page.locator(".row-fallback:not(.quiet *)"), 0)
