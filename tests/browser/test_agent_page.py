@@ -328,3 +328,52 @@ def emit_numbers(bus: Bus, numbers: range) -> None:
 def wait_until_at_end(page: Page) -> None:
     """The newest row is in sight."""
     wait_until(lambda: at_end(page), "the end of the page")
+
+
+# Notes every word about the connection that there ever was.
+NOTE_WORDS = """addEventListener("DOMContentLoaded", () => {
+    const place = document.getElementById("connection-word");
+    window.told = [place.textContent];
+    const note = new MutationObserver(() => window.told.push(place.textContent));
+    note.observe(place, { childList: true, characterData: true, subtree: true });
+});"""
+
+
+def test_a_page_that_is_behind_says_by_how_much(page: Page, server: Server, agent: Agent) -> None:
+    """While it catches up with what is an hour old; live once it has."""
+    hour_ns = 3_600 * 10**9
+    rows = [(seq, time.time_ns() - hour_ns, *encode(Note(f"row {seq}"))) for seq in range(2_000)]
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch("00000000000000aa")
+        history.append("00000000000000aa", rows, len(rows), [])
+        history.end_epoch("00000000000000aa")
+    page.add_init_script(NOTE_WORDS)
+    show(page, server, agent)
+    has_text(page.locator("#connection-word"), re.compile("^live$"))
+    told = page.evaluate("window.told")
+    assert any(re.fullmatch("catching up, 1 h 00 min behind", words) for words in told), told
+
+
+def test_a_flood_leaves_the_page_small_and_at_its_end(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Followed or read: a few hundred rows are in the document, and what is read stays in place."""
+    with agent.bus() as bus:
+        emit_numbers(bus, range(100))
+        show(page, server, agent)
+        has_text(page.locator("#connection-word"), re.compile("live$"))
+        for number in range(20):
+            bus.emit_many([Note(f"flood {number} {row}") for row in range(1_000)])
+        has_text(page.locator(".row-note").last, "flood 19 999")
+        wait_until_at_end(page)
+        assert page.locator(".row").count() < 1_000
+        page.keyboard.press("k")
+        row = page.locator(".is-current")
+        before = row.evaluate(TOP)
+        for number in range(20, 30):
+            bus.emit_many([Note(f"flood {number} {row}") for row in range(1_000)])
+        has_text(page.locator("#pill"), "10,000 new")
+        assert abs(row.evaluate(TOP) - before) < 2
+        assert page.locator(".row").count() < 1_000
+    seqs = [event["seq"] for event in taken(page)]
+    assert seqs == [*range(seqs[0], 30_100)]

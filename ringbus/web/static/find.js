@@ -70,9 +70,15 @@ export class Find {
     return hasText(JSON.parse(entry.raw), this.pattern);
   }
 
-  // The matches that are loaded, in order.
-  list() {
-    return [...this.matches].filter((n) => this.log.at(n) !== null).sort((one, other) => one - other);
+  // How many matches are loaded, and the place among them of the one numbered `n`, 0 if it is none.
+  count(n) {
+    let [number, before] = [0, 0];
+    for (const match of this.matches) {
+      if (this.log.at(match) === null) continue;
+      number += 1;
+      if (match <= n) before += 1;
+    }
+    return { number, at: this.matches.has(n) ? before : 0 };
   }
 }
 

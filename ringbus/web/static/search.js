@@ -133,15 +133,13 @@ export class Search {
 
   // "3 of 12", with what is known of the rest of the history: "…" until all of it is.
   showFound() {
-    const { find } = this;
-    const list = find.query ? find.list() : [];
-    const at = list.indexOf(this.chosen()?.n) + 1;
-    const number = `${at ? `${at} of ` : ""}${list.length.toLocaleString("en")}`;
-    const words = find.query ? `${number}${this.rest()}` : "";
+    const { number, at } = this.find.count(this.chosen()?.n);
+    const [place, rest] = [at ? `${at.toLocaleString("en")} of ` : "", this.rest()];
+    const words = this.find.query ? `${place}${number.toLocaleString("en")}${rest}` : "";
     const field = element("found");
     if (field.textContent === words) return;
     field.textContent = words;
-    field.title = words === number ? "" : "counted in what is loaded";
+    field.title = rest ? "counted in what is loaded" : "";
   }
 
   rest() {
