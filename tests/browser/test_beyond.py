@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,6 +46,24 @@ def emit_rows(bus: Bus, first: int, last: int) -> None:
     bus.emit_many([Note(f"row {number}") for number in range(first, last)])
 
 
+@contextmanager
+def dripping(bus: Bus) -> Iterator[None]:
+    """Meanwhile something comes all the time."""
+    is_over = threading.Event()
+
+    def drip() -> None:
+        while not is_over.wait(0.05):
+            bus.emit(Note("a drop"))
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 def test_a_jump_finds_what_is_not_loaded(page: Page, server: Server, agent: Agent) -> None:
     """A match and a turn far back, and forth again; where there is none, that is said.
 
@@ -62,8 +83,9 @@ def test_a_jump_finds_what_is_not_loaded(page: Page, server: Server, agent: Agen
         page.keyboard.press("[")
         chooses(page, "the second prompt")
         page.locator("[data-do=end]").click()
-        page.locator("#search").fill("NEEDLE")
-        has_text(found, re.compile("^0, more before$"))
+        with dripping(bus):
+            page.locator("#search").fill("NEEDLE")
+            has_text(found, re.compile("^0, more before$"))
         page.locator("#search").blur()
         page.keyboard.press("N")
         chooses(page, "a needle, late")

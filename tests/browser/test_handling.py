@@ -38,6 +38,12 @@ def test_a_search_counts_marks_and_goes_from_match_to_match(
         page.keyboard.press("n")
         chooses(page, "Words about part 19.")
         has_text(page.locator("#found"), "11 of 11")
+        page.locator("[data-show=tools]").click()
+        has_text(page.locator("#found"), re.compile("^0$"))
+        page.locator("[data-show=text]").click()
+        has_text(page.locator("#found"), "11 of 11")
+        for name in ("tools", "text"):
+            page.locator(f"[data-show={name}]").click()
         wait_until(lambda: "about part 1" in page.evaluate(MARKED), "the mark")
         page.keyboard.press("f")
         wait_until(lambda: page.locator(".row-text").count() == 11, "the matches alone")

@@ -70,15 +70,16 @@ export class Find {
     return hasText(JSON.parse(entry.raw), this.pattern);
   }
 
-  // How many matches are loaded, and the place among them of the one numbered `n`, 0 if it is none.
-  count(n) {
+  // How many matches are loaded and `isShown`, and the place among them of an entry, 0 if it is none.
+  count(entry, isShown) {
     let [number, before] = [0, 0];
-    for (const match of this.matches) {
-      if (this.log.at(match) === null) continue;
+    for (const n of this.matches) {
+      const match = this.log.at(n);
+      if (match === null || !isShown(match)) continue;
       number += 1;
-      if (match <= n) before += 1;
+      if (n <= entry?.n) before += 1;
     }
-    return { number, at: this.matches.has(n) ? before : 0 };
+    return { number, at: entry && this.matches.has(entry.n) ? before : 0 };
   }
 }
 

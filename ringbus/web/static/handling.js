@@ -14,7 +14,7 @@ const element = (id) => document.getElementById(id);
 
 export class Handling {
   constructor({ agent, log, view, tail, loader, loadElsewhere, showEnd }) {
-    Object.assign(this, { agent, log, view, tail, showEnd });
+    Object.assign(this, { agent, log, view, tail });
     const { position, ...searched } = readAddress();
     this.search = new Search({
       log, view, tail, loader, place: () => this.chosen.place(), chosen: () => this.chosen.entry, changed: () => this.writeAddress(),
@@ -47,7 +47,7 @@ export class Handling {
       help: () => element("help").showModal(),
       search: () => this.focusSearch(),
       escape: () => this.escape(),
-      pause: () => (this.tail.following ? this.tail.pause(true) : this.showEnd()),
+      pause: () => (this.tail.following ? this.tail.pause(true) : jumps.follow()),
       only: () => (search.find.query ? search.toggleOnly() : this.focusSearch()),
       start: () => jumps.toStart(),
       end: () => jumps.toEnd(),

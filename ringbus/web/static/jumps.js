@@ -120,9 +120,15 @@ export class Jumps {
   }
 
   toEnd() {
-    this.stop();
     this.target = "";
     this.chosen.release();
-    return this.showEnd();
+    this.follow();
+  }
+
+  // To the end, but with the row that is chosen.
+  follow() {
+    this.stop();
+    this.target = "";
+    this.showEnd();
   }
 }

@@ -48,12 +48,11 @@ export class Search {
   async search() {
     clearTimeout(this.typing);
     const query = element("search").value.trim();
-    if (query !== this.find.query) this.beyond = {};
     this.searching = this.find.search(query);
     if (!(await this.searching)) return;
     if (!query) this.only = false;
     this.apply();
-    this.lookSoon();
+    this.lookAnew();
   }
 
   clear() {
@@ -70,9 +69,8 @@ export class Search {
 
   // All that was loaded gave way to other events.
   renew() {
-    this.beyond = {};
     this.find.renew();
-    this.lookSoon();
+    this.lookAnew();
   }
 
   isMatch(entry) {
@@ -84,6 +82,7 @@ export class Search {
   toggleShow(name) {
     if (!this.shown.delete(name)) this.shown.add(name);
     this.apply();
+    this.lookAnew();
   }
 
   toggleOnly() {
@@ -133,7 +132,9 @@ export class Search {
 
   // "3 of 12", with what is known of the rest of the history: "…" until all of it is.
   showFound() {
-    const { number, at } = this.find.count(this.chosen()?.n);
+    const { bits } = this;
+    const isShown = (entry) => !bits || entry.bits & bits || entry.partner?.bits & bits;
+    const { number, at } = this.find.count(this.chosen(), isShown);
     const [place, rest] = [at ? `${at.toLocaleString("en")} of ` : "", this.rest()];
     const words = this.find.query ? `${place}${number.toLocaleString("en")}${rest}` : "";
     const field = element("found");
@@ -164,27 +165,36 @@ export class Search {
     return isTrue ? known : null;
   }
 
-  // Looks for the nearest match on either side of what is loaded, once nothing has changed for a while.
+  // Looks for the nearest match on either side of what is loaded, once nobody has typed for a while.
   lookSoon() {
-    clearTimeout(this.resting);
-    this.looking += 1;
-    if (!this.find.query || Object.keys(WAYS).every((way) => this.isEnd(way) || this.told(way))) this.showFound();
+    const isTold = Object.keys(WAYS).every((way) => this.isEnd(way) || this.told(way));
+    if (this.resting || isTold || !this.find.query) this.showFound();
     else this.resting = setTimeout(() => this.look(this.looking), RESTED_MS);
+  }
+
+  lookAnew() {
+    this.beyond = {};
+    this.looking += 1;
+    clearTimeout(this.resting);
+    this.resting = 0; // or one that waits, or looks
+    this.lookSoon();
   }
 
   async look(turn) {
     const goesOn = () => turn === this.looking;
-    for (const [way, by] of Object.entries(WAYS)) {
-      if (this.isEnd(way) || this.told(way)) continue;
-      const end = this.end(way);
-      try {
+    try {
+      for (const [way, by] of Object.entries(WAYS)) {
+        if (this.isEnd(way) || this.told(way)) continue;
+        const end = this.end(way);
         const place = await this.loader.look(by, this.find.asked, (item) => this.isFoundIn(item), goesOn);
         if (!goesOn()) return;
         this.beyond[way] = { end, place };
-      } catch (error) {
-        console.warn(`cannot tell what there is ${way} what is loaded:`, error.message);
       }
+    } catch (error) {
+      console.warn("cannot tell what there is in what is not loaded:", error.message);
     }
+    if (!goesOn()) return;
+    this.resting = 0;
     this.showFound();
   }
 
