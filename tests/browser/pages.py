@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from turns import Agent, wait_until
 from webserver import Server
 
 from ringbus.bus import Bus
-from ringbus.events import Note, Stream, TurnEnd, TurnStart, line_event
+from ringbus.events import Event, Gap, Note, Stream, TurnEnd, TurnStart, encode, line_event
+from ringbus.history import History
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+EPOCH = "00000000000000aa"  # of `store`
 AT_END = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 4"
 IN_SIGHT = """element => {
     const { top, bottom } = element.getBoundingClientRect();
@@ -68,6 +70,19 @@ def partial(event: dict[str, Any]) -> Stream:
     return line({"type": "stream_event", "event": event, "parent_tool_use_id": None})
 
 
+def begins(bus: Bus, id_: str, sort: str, words: str) -> None:
+    """A message of that id begins, with a block of that sort and these of its words."""
+    for event in (
+        {"type": "message_start", "message": {"id": id_}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": sort}},
+        {
+            "type": "content_block_delta", "index": 0,
+            "delta": {"type": f"{sort}_delta", sort: words},
+        },
+    ):  # fmt: skip
+        bus.emit(partial(event), transient=True)
+
+
 def emit_turns(bus: Bus, number: int) -> None:
     """Turns of a prompt, a text, a call and a note; every third call fails, and its turn."""
     for turn in range(number):
@@ -87,6 +102,17 @@ def emit_turns(bus: Bus, number: int) -> None:
 def show(page: Page, server: Server, agent: Agent) -> None:
     """Opens the agent's page."""
     page.goto(server.address(f"/agents/{agent.name}"))
+
+
+def store(agent: Agent, events: Iterable[tuple[int, Event]], holes: Collection[int] = ()) -> None:
+    """A history of an epoch that is over: events and when they were, but for gaps at the holes."""
+    rows = [(seq, ts_ns, *encode(event)) for seq, (ts_ns, event) in enumerate(events)]
+    kept = [row for row in rows if row[0] not in holes]
+    gaps = [Gap(EPOCH, seq, seq, 1, "lapped") for seq in holes]
+    with History.open(agent.database, agent.name, write=True) as history:
+        history.begin_epoch(EPOCH)
+        history.append(EPOCH, kept, len(rows), gaps)
+        history.end_epoch(EPOCH)
 
 
 @contextmanager

@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, line, partial, says, scrolled, show
+from pages import begins, calls, gives, has_count, has_text, line, says, scrolled, show, store
 from turns import Agent, wait_until
 from webserver import Server
 
-from ringbus.events import Event, Note, Stream, TurnEnd, TurnStart, encode
-from ringbus.history import History
+from ringbus.events import Event, Note, Stream, TurnEnd, TurnStart
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -41,11 +40,7 @@ def test_a_row_says_how_much_later_it_is_than_what_is_above(
         show(page, server, agent)
         has_text(page.locator(".row-end"), "6 min later")
         has_text(page.locator("#connection-word"), "live")
-        for event in (
-            {"type": "message_start", "message": {"id": "n"}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
-        ):
-            bus.emit(partial(event), transient=True)
+        begins(bus, "n", "text", "a day")
         has_text(page.locator(".row-partial"), "1 d later")
         bus.emit_many([says("a day after", "n"), TurnStart("operator", "at once")])
         has_text(page.locator(".row-turn").last, "at once")
@@ -120,14 +115,7 @@ GO = """async ([to, by]) => {
 def write_past(agent: Agent, past: list[tuple[float, Event]], *, ago_minutes: float) -> None:
     """A history whose events came so many minutes after a first moment that is that long ago."""
     first_ns = time.time_ns() - int(ago_minutes * 60e9)
-    rows = [
-        (seq, first_ns + int(minute * 60e9), *encode(event))
-        for seq, (minute, event) in enumerate(past)
-    ]
-    with History.open(agent.database, agent.name, write=True) as history:
-        history.begin_epoch("5ce9a11ed0000001")
-        history.append("5ce9a11ed0000001", rows, len(rows), [])
-        history.end_epoch("5ce9a11ed0000001")
+    store(agent, [(first_ns + int(minute * 60e9), event) for minute, event in past])
 
 
 def test_what_a_program_says_besides_is_drawn_for_what_it_is(

@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import at_end, calls, gives, has_count, has_text, line, scrolled, show, taken
+from pages import (
+    EPOCH,
+    at_end,
+    calls,
+    gives,
+    has_count,
+    has_text,
+    line,
+    scrolled,
+    show,
+    store,
+    taken,
+)
 from turns import Agent, wait_until
 from webserver import Server, serving
 
 from ringbus.bus import Bus
-from ringbus.events import Gap, Note, TurnEnd, TurnStart, encode
+from ringbus.events import Note, TurnEnd, TurnStart, encode
 from ringbus.history import History
 
 if TYPE_CHECKING:
@@ -229,22 +241,17 @@ def test_gaps_are_told_in_what_is_loaded_later_too(
     page: Page, server: Server, agent: Agent
 ) -> None:
     """From either side: going back from the end, and on from the start."""
-    epoch, holes = "00000000000000aa", [400, 2_600, 5_200]
-    with History.open(agent.database, agent.name, write=True) as history:
-        history.begin_epoch(epoch)
-        rows = [(seq, 1, *encode(Note(f"row {seq}"))) for seq in range(5_250) if seq not in holes]
-        history.append(epoch, rows, 5_250, [Gap(epoch, seq, seq, 1, "lapped") for seq in holes])
-        history.end_epoch(epoch)
+    store(agent, [(1, Note(f"row {row}")) for row in range(5_250)], [400, 2_600, 5_200])
     show(page, server, agent)
     has_text(page.locator("#gaps"), re.compile("^1 gap$"))
     page.locator("[data-do=start]").click()
-    first = page.locator(f'[data-gap="{epoch}-400"]')
+    first = page.locator(f'[data-gap="{EPOCH}-400"]')
     wait_until(lambda: scrolled(page, 600) and first.count(), "the first gap")
     has_text(first, "1 event missing (400 to 400): the ring overwrote them")
     has_text(page.locator("#gaps"), re.compile("^2 gaps$"))
     page.locator("[data-do=end]").click()
     has_text(page.locator(".row-note").last, "row 5249")
-    second = page.locator(f'[data-gap="{epoch}-2600"]')
+    second = page.locator(f'[data-gap="{EPOCH}-2600"]')
     wait_until(lambda: scrolled(page, -600) and second.count(), "the second gap")
     has_text(page.locator("#gaps"), re.compile("^3 gaps$"))
 
@@ -342,11 +349,7 @@ NOTE_WORDS = """addEventListener("DOMContentLoaded", () => {
 def test_a_page_that_is_behind_says_by_how_much(page: Page, server: Server, agent: Agent) -> None:
     """While it catches up with what is an hour old; live once it has."""
     hour_ns = 3_600 * 10**9
-    rows = [(seq, time.time_ns() - hour_ns, *encode(Note(f"row {seq}"))) for seq in range(2_000)]
-    with History.open(agent.database, agent.name, write=True) as history:
-        history.begin_epoch("00000000000000aa")
-        history.append("00000000000000aa", rows, len(rows), [])
-        history.end_epoch("00000000000000aa")
+    store(agent, [(time.time_ns() - hour_ns, Note(f"row {row}")) for row in range(2_000)])
     page.add_init_script(NOTE_WORDS)
     show(page, server, agent)
     has_text(page.locator("#connection-word"), re.compile("^live$"))

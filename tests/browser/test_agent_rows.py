@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import calls, gives, has_count, has_text, line, partial, says, show
+from pages import begins, calls, gives, has_count, has_text, line, says, show
 from turns import Agent
 from webserver import Server
 
@@ -66,15 +66,7 @@ def test_text_is_drawn_while_it_is_written_and_then_replaced(
         show(page, server, agent)
         has_text(page.locator("#transcript"), "go")
         has_text(page.locator("#connection-word"), "live")
-        for event in (
-            {"type": "message_start", "message": {"id": "m1"}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
-            {
-                "type": "content_block_delta", "index": 0,
-                "delta": {"type": "text_delta", "text": "half a"},
-            },
-        ):  # fmt: skip
-            bus.emit(partial(event), transient=True)
+        begins(bus, "m1", "text", "half a")
         has_text(page.locator(".row-partial"), "half a")
         bus.emit(says("half a sentence", "m1"))
         has_text(page.locator(".row-text"), "half a sentence")
@@ -104,15 +96,7 @@ def test_how_much_is_thought_is_told_while_it_is(page: Page, server: Server, age
         bus.emit(thought("", "m0"))
         has_text(page.locator(".row-thinking"), "thinking")
         has_count(writing, 0)
-        for event in (
-            {"type": "message_start", "message": {"id": "m1"}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}},
-            {
-                "type": "content_block_delta", "index": 0,
-                "delta": {"type": "thinking_delta", "thinking": "What if"},
-            },
-        ):  # fmt: skip
-            bus.emit(partial(event), transient=True)
+        begins(bus, "m1", "thinking", "What if")
         bus.emit(tokens(3), transient=True)
         has_text(writing, re.compile("thinking, about 3 tokens.*What if", re.DOTALL))
         bus.emit(thought("What if the tide turns?", "m1"))

@@ -20,13 +20,13 @@ from pages import (
     partial,
     scrolled,
     show,
+    store,
 )
 from turns import Agent, wait_until
 from webserver import Server
 
 from ringbus.bus import Bus
-from ringbus.events import Gap, Note, TurnEnd, TurnStart, encode
-from ringbus.history import History
+from ringbus.events import Note, TurnEnd, TurnStart
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -166,12 +166,7 @@ def test_a_jump_to_an_error_meets_the_gaps_that_are_not_loaded(
     page: Page, server: Server, agent: Agent
 ) -> None:
     """As those that are: what is missing is an error, too."""
-    epoch, holes = "00000000000000aa", [400, 2_600, 5_200]
-    with History.open(agent.database, agent.name, write=True) as history:
-        history.begin_epoch(epoch)
-        rows = [(seq, 1, *encode(Note(f"row {seq}"))) for seq in range(5_250) if seq not in holes]
-        history.append(epoch, rows, 5_250, [Gap(epoch, seq, seq, 1, "lapped") for seq in holes])
-        history.end_epoch(epoch)
+    store(agent, [(1, Note(f"row {row}")) for row in range(5_250)], [400, 2_600, 5_200])
     show(page, server, agent)
     has_text(page.locator(".row-note").last, "row 5249")
     for key, seq in (("E", 5_200), ("E", 2_600), ("E", 400), ("e", 2_600), ("e", 5_200)):
