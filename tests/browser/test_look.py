@@ -250,6 +250,10 @@ def test_what_a_jump_leads_to_is_never_under_the_head_of_the_page(
                     page.keyboard.press(key)
                     if key == "G":
                         wait_until(lambda: at_end(page), "the end")
+                        page.keyboard.press("/")
+                        page.locator("#pause").focus()
+                        scrolled(page, 0)
+                        assert at_end(page)
                         continue
                     has_count(page.locator(".is-current"), 1)
                     scrolled(page, 0)

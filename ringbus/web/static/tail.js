@@ -4,6 +4,7 @@
 // read move it, nor another size of the window.
 
 const NEAR = 48;
+const ROOM = 16; // pixels between the head of the page and what is scrolled to
 
 export class Tail {
   // `head` covers the top of the screen; `isLast()` says whether the end of the page is that of the
@@ -23,6 +24,7 @@ export class Tail {
     this.size = [innerWidth, innerHeight];
     for (const name of ["scroll", "resize"]) addEventListener(name, () => this.scrolled(), { passive: true });
     new ResizeObserver(() => this.settle()).observe(document.body);
+    new ResizeObserver(() => this.makeRoom()).observe(head);
   }
 
   // Only the reader scrolls up: what else moves the screen says so in `lastY`.
@@ -86,6 +88,11 @@ export class Tail {
     const { top, height } = row.getBoundingClientRect();
     const under = top - this.edge();
     this.read = { row, top: under, part: under < 0 ? -under / height : null };
+  }
+
+  // No row is scrolled to under the head, which is as high as its words and buttons need.
+  makeRoom() {
+    document.documentElement.style.setProperty("--head", `${this.head.offsetHeight + ROOM}px`);
   }
 
   // Where the screen begins for rows.
