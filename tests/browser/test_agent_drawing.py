@@ -241,6 +241,33 @@ def test_the_head_of_a_turn_says_what_it_cost(page: Page, server: Server, agent:
         has_count(page.locator(".row-end"), 2)
 
 
+def test_refusals_that_a_result_repeats_are_one_line_that_counts(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Many that differ are folded."""
+    denied = lambda *commands: line(  # noqa: E731
+        {
+            "type": "result", "subtype": "success",
+            "permission_denials": [
+                {"tool_name": "Bash", "tool_input": {"command": command}} for command in commands
+            ],
+        }
+    )  # fmt: skip
+    with agent.bus() as bus:
+        bus.emit(denied("rm a", *["make"] * 19))
+        bus.emit(denied(*(f"rm {number}" for number in range(20)), *["make"] * 5))
+        show(page, server, agent)
+        same, others = page.locator(".row-result").nth(0), page.locator(".row-result").nth(1)
+        has_text(others, "25 permissions refused")
+    has_count(same.locator(".refused"), 2)
+    has_text(same.locator(".refused").nth(0), re.compile(r"^permission refused: Bash \$ rm a$"))
+    has_text(same.locator(".refused").nth(1), "permission refused 19 times: Bash $ make")
+    has_count(others.locator(".refused"), 0)
+    others.locator("summary").click()
+    has_count(others.locator(".refused"), 21)
+    has_text(others.locator(".refused").last, "5 times: Bash $ make")
+
+
 def signing(**fields: object) -> Stream:
     """How signing in goes on."""
     return line({"type": "auth_status", **fields})

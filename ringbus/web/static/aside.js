@@ -1,7 +1,7 @@
 // What a program says besides the conversation: how its session begins, limits, permissions, signing
 // in, summaries, output of its own commands.
 
-import { h } from "./dom.js";
+import { h, fold } from "./dom.js";
 import { visible } from "./ansi.js";
 import { clock, duration, firstLine, plural, wholeDuration } from "./format.js";
 import { output } from "./long.js";
@@ -10,7 +10,7 @@ import { summarise, toolName } from "./tools.js";
 
 const string = (value) => (typeof value === "string" ? value : "");
 const spaced = (name) => string(name).replaceAll("_", " ");
-const MOST_REFUSED = 50;
+const MOST_REFUSED = 5; // lines that are not folded
 
 export function init(transcript, envelope, line) {
   const servers = Array.isArray(line.mcp_servers) ? line.mcp_servers : [];
@@ -66,13 +66,16 @@ export function refused(transcript, envelope, line) {
   return transcript.put(row("notice is-strong", envelope, ...visible(firstLine(words, 2000))), line.parent_tool_use_id);
 }
 
-// The refusals that a result lists, a line each.
+// The refusals that a result lists: a line for all that are alike, and a fold where many lines are left.
 export function refusals(denials) {
   if (!Array.isArray(denials) || !denials.length) return [];
-  const lines = denials.slice(0, MOST_REFUSED)
-    .map((denial) => `permission refused: ${toolWords(denial?.tool_name, denial?.tool_input)}`);
-  if (denials.length > MOST_REFUSED) lines.push(`and ${denials.length - MOST_REFUSED} more refused`);
-  return lines.map((words) => h("div", "refused", ...visible(words)));
+  const told = denials.map((denial) => toolWords(denial?.tool_name, denial?.tool_input));
+  const times = new Map();
+  for (const words of told) times.set(words, (times.get(words) ?? 0) + 1);
+  const lines = [...times].map(([words, number]) =>
+    h("div", "refused", ...visible(`permission refused${number > 1 ? ` ${number} times` : ""}: ${words}`)));
+  if (lines.length <= MOST_REFUSED) return lines;
+  return [fold("more", [`${denials.length} permissions refused`], () => lines)];
 }
 
 // --- calls that run, summaries, signing in -------------------------------------------------
