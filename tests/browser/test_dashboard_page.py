@@ -36,6 +36,17 @@ TOP = "row => row.getBoundingClientRect().top"
 HEIGHT = "row => row.getBoundingClientRect().height"
 
 
+# What the head says and whether the page is greyed, whenever that changes.
+WATCH = """() => {
+    globalThis.told = [];
+    const word = document.getElementById("connection-word");
+    const tell = () => told.push(`${word.textContent} ${document.body.className}`);
+    const watch = new MutationObserver(tell);
+    watch.observe(word, { childList: true, characterData: true, subtree: true });
+    watch.observe(document.body, { attributeFilter: ["class"] });
+}"""
+
+
 def row_of(page: Page, agent: Agent) -> Locator:
     """The agent's row."""
     return page.locator(f'[data-agent="{agent.name}"]')
@@ -296,6 +307,33 @@ def test_without_a_connection_the_page_says_from_when_it_is(
         with serving(tmp_path, port=port):
             has_text(row_of(page, agent), "Done")
             has_text(page.locator("#connection-word"), re.compile("^live$"))
+
+
+def test_a_stream_that_is_soon_back_is_not_told_to_be_lost(
+    page: Page, tmp_path: Path, agent: Agent
+) -> None:
+    """Nothing is greyed and no word changes before two seconds; the clock of the page stands."""
+    with agent.bus() as bus:
+        bus.emit(GO)
+        page.clock.install()
+        with serving(tmp_path) as server:
+            page.goto(server.url)
+            has_text(row_of(page, agent), "Working")
+            port = server.port
+            page.clock.pause_at(time.time() + 3600)
+            page.evaluate(WATCH)
+        bus.emit(TurnEnd(ok=True))
+        with serving(tmp_path, port=port):
+            is_in(row_of(page, agent), "done")
+            assert page.evaluate("told") == []
+    wait_until(lambda: is_old_later(page), "the loss of the connection")
+    has_text(page.locator("#connection-word"), "reconnecting…, this is from")
+
+
+def is_old_later(page: Page) -> bool:
+    """Whether the page is greyed a second later, by its own clock."""
+    page.clock.run_for(1000)
+    return page.locator("body.is-old").count() == 1
 
 
 def test_keys_go_up_and_down_the_rows(page: Page, server: Server, tmp_path: Path) -> None:

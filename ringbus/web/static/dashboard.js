@@ -10,6 +10,7 @@ import { STATES } from "./states.js";
 
 const RETRY_MS = 5000;
 const SKEW_MS = 2000;
+const PATIENCE_MS = 2000; // a stream that the server ended is back by then
 const { base, events } = document.body.dataset;
 const element = (id) => document.getElementById(id);
 
@@ -17,6 +18,7 @@ const board = new Board(element("agents"), {
   build: (name) => new AgentRow(name, `${base}agents/${encodeURIComponent(name)}`),
   changed: () => say(),
 });
+const LIVE = { state: "live", words: "live" };
 let connection = { state: "connecting", words: "connecting…" };
 let skew = 0; // how far the server's clock is ahead of ours, where that shows
 let asOf = null; // when the connection was lost: from then on nothing here is known
@@ -39,7 +41,7 @@ function replace({ now_ns: serverNow, agents }) {
   const ahead = serverNow / 1e6 - Date.now();
   skew = Math.abs(ahead) > SKEW_MS ? ahead : 0;
   asOf = null;
-  connection = { state: "live", words: "live" };
+  connection = LIVE;
   board.replace(agents);
   show();
 }
@@ -80,10 +82,11 @@ function show() {
 }
 
 function say() {
-  const since = asOf === null ? "" : `this is from ${clock(asOf)}`;
-  const words = [connection.words, since, board.isHeld && "order held"].filter(Boolean).join(", ");
-  element("connection").dataset.state = connection.state;
-  document.body.classList.toggle("is-old", asOf !== null);
+  const isOld = asOf !== null && Date.now() - asOf >= PATIENCE_MS;
+  const { state, words: told } = asOf === null || isOld ? connection : LIVE;
+  const words = [told, isOld && `this is from ${clock(asOf)}`, board.isHeld && "order held"].filter(Boolean).join(", ");
+  element("connection").dataset.state = state;
+  document.body.classList.toggle("is-old", isOld);
   if (element("connection-word").textContent !== words) element("connection-word").textContent = words;
 }
 
