@@ -121,6 +121,24 @@ def test_each_tool_is_drawn_for_what_it_does(page: Page, server: Server, agent: 
     has_text(tool(page, "TodoWrite").locator(".todo-in_progress"), "nowmend")
 
 
+def test_a_command_stands_behind_what_it_is_for(page: Page, server: Server, agent: Agent) -> None:
+    """Where the agent says so, of a command alone, and in a line that is no higher for it."""
+    purpose = "Run all tests\nof the gauge"
+    with agent.bus() as bus:
+        bus.emit(calls(("a", "Bash", {"command": "make test", "description": purpose})))
+        bus.emit(calls(("b", "Bash", {"command": "make"})))
+        bus.emit(calls(("c", "Bash", {"command": "make", "description": 7})))
+        bus.emit(calls(("d", "Read", {"file_path": "/x.py", "description": "to know it"})))
+        show(page, server, agent)
+        lines = page.locator(".call")
+        has_count(lines, 4)
+        has_text(lines.nth(0).locator(".summary"), re.compile(r"^Run all tests \$ make test$"))
+        has_count(page.locator(".call .purpose"), 1)
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert {line.evaluate("line => line.offsetHeight") for line in lines.all()} == {20}
+
+
 COMMAND = {"id": "item_1", "type": "command_execution", "command": "make all"}
 OTHERS: dict[str, list[dict[str, Any]]] = {
     "codex": [

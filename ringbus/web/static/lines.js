@@ -13,7 +13,7 @@ import { count, dollars, duration, firstLine, plural } from "./format.js";
 import { drawMedia, isMedia, mediaIn } from "./images.js";
 import { output, pieces } from "./long.js";
 import { row, addTo, place } from "./rows.js";
-import { callBody, drawResult, resultText, summarise, toolName } from "./tools.js";
+import { callBody, drawResult, purposeOf, resultText, summarise, toolName } from "./tools.js";
 
 const string = (value) => (typeof value === "string" ? value : "");
 const blocksOf = (content) =>
@@ -131,11 +131,12 @@ function thinking(text) {
 
 function call(transcript, envelope, block) {
   const elapsed = h("span", "elapsed", "running");
+  const purpose = purposeOf(block.name, block.input);
   const result = h("div", "result");
   const inner = h("div", "inner");
   const tool = h("div", "tool is-open",
     h("div", "call", h("span", "name", ...visible(toolName(block.name))),
-      h("span", "summary", ...visible(summarise(block.name, block.input))), elapsed),
+      h("span", "summary", purpose && h("span", "purpose", ...visible(`${purpose} `)), ...visible(summarise(block.name, block.input))), elapsed),
     callBody(block.name, block.input), inner, result);
   const words = `${toolName(block.name)} ${summarise(block.name, block.input)}`;
   transcript.openTool(string(block.id), { tool, elapsed, result, inner, words, ms: envelope.ms });

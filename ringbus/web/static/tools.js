@@ -65,6 +65,9 @@ export function summarise(name, input) {
   return isObject(input) && Object.keys(input).length === 0 ? "" : shortJson(input);
 }
 
+// What a command is for, as the agent says.
+export const purposeOf = (name, input) => (name === "Bash" ? plain(firstLine(string(input?.description))) : "");
+
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 // What stands below the summary line without being asked for, or in a fold; null for nothing more.
