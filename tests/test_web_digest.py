@@ -90,6 +90,36 @@ def test_the_newest_open_call_is_what_it_does() -> None:
     assert after(START, call("a", "make"), answer("a")).doing == "thinking"
 
 
+def test_a_file_is_told_by_its_path_from_the_working_directory() -> None:
+    """Of the session that began last, wherever it did; what lies elsewhere is told whole."""
+    init = {"type": "system", "subtype": "init"}
+    there, elsewhere = line(init | {"cwd": "/src/tide/"}), line(init | {"cwd": "/src"})
+
+    def reads(path: str) -> Stream:
+        block = {"type": "tool_use", "id": "r", "name": "Read", "input": {"file_path": path}}
+        return line({"type": "assistant", "message": {"content": [block]}})
+
+    def asks(path: str) -> Stream:
+        wanted = {"subtype": "can_use_tool", "tool_name": "Edit", "input": {"file_path": path}}
+        return line({"type": "control_request", "request": wanted})
+
+    path = "/src/tide/a/b.py"
+    for events, words in (
+        ([START, reads(path)], f"Read {path}"),
+        ([START, there, reads(path)], "Read a/b.py"),
+        ([START, TurnEnd(ok=True), there, START, reads(path)], "Read a/b.py"),
+        ([START, there, asks(path)], "for permission: Edit a/b.py"),
+        ([START, there, elsewhere, reads(path)], "Read tide/a/b.py"),
+        ([START, there, line(init), reads(path)], f"Read {path}"),
+        ([START, there, reads("/src/tides/b.py")], "Read /src/tides/b.py"),
+        ([START, there, reads("/src/tide/")], "Read /src/tide/"),
+        ([START, there, call("a", f"cat {path}")], f"Bash $ cat {path}"),
+        ([START, line(init | {"cwd": "/"}), reads(path)], f"Read {path}"),
+        ([START, line({"type": "session", "cwd": "/src"}), reads(path)], "Read tide/a/b.py"),
+    ):
+        assert after(*events).doing == words
+
+
 def test_the_end_of_a_turn_is_done_or_failed_with_the_reason() -> None:
     """Since then, with how long it took."""
     ended = after(START, call("a", "make"), TurnEnd(ok=True))

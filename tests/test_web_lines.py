@@ -12,6 +12,7 @@ from ringbus.web.facts import (
     Cost,
     Doing,
     Fact,
+    Folder,
     Limit,
     Result,
     Tokens,
@@ -33,7 +34,8 @@ def says(*blocks: Any, **message: Any) -> dict[str, Any]:
 
 
 CLAUDE = [
-    ({"type": "system", "subtype": "init"}, [Doing("thinking")]),
+    ({"type": "system", "subtype": "init", "cwd": "/x"}, [Folder("/x"), Doing("thinking")]),
+    ({"type": "system", "subtype": "init", "cwd": 7}, [Folder(""), Doing("thinking")]),
     ({"type": "system", "subtype": "hook_started", "hook_name": "Stop"}, [Doing("hook Stop")]),
     ({"type": "system", "subtype": "hook_response"}, [Doing("thinking")]),
     ({"type": "system", "subtype": "status", "status": "requesting"}, [Doing("thinking")]),
@@ -115,6 +117,10 @@ CLAUDE = [
 ]  # fmt: skip
 
 OTHERS = [
+    # where sessions begin
+    ({"type": "session", "cwd": "/x"}, [Folder("/x")]),
+    ({"type": "session.start", "data": {"context": {"cwd": "/x"}}}, [Folder("/x")]),
+    ({"type": "thread.started", "thread_id": "t"}, [Folder("")]),
     # codex exec
     (
         {"type": "item.started", "item": {"id": "i", "type": "command_execution", "command": "ls"}},

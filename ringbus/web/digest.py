@@ -18,11 +18,13 @@ from ringbus.web.facts import (
     Cost,
     Doing,
     Fact,
+    Folder,
     Limit,
     Result,
     Tokens,
     Trouble,
     first_line,
+    nearer,
 )
 from ringbus.web.lines import facts
 from ringbus.web.pace import Pace
@@ -95,6 +97,7 @@ class Digest:
         self._wait: Ask | Limit | None = None
         self._trouble = ""
         self._open: dict[str, str] = {}
+        self._folder = ""
         self._spending = Spending()
         self._gaps = 0
         self._missed: int | None = 0
@@ -231,7 +234,7 @@ class Digest:
 
     def _line(self, envelope: Envelope) -> None:
         event = envelope.event
-        if self.state != "working" or not isinstance(event, Stream):
+        if not isinstance(event, Stream):
             return
         line: Any = event.value
         is_inner = isinstance(line, dict) and line.get("parent_tool_use_id") is not None
@@ -239,7 +242,13 @@ class Digest:
             self._learn(fact, is_inner=is_inner)
 
     def _learn(self, fact: Fact, *, is_inner: bool) -> None:
-        if isinstance(fact, Ask | Limit):
+        if isinstance(fact, Folder):
+            self._folder = fact.path
+        elif self.state != "working":
+            return
+        elif isinstance(fact, Ask):
+            self._wait = Ask(nearer(fact.words, self._folder))
+        elif isinstance(fact, Limit):
             self._wait = fact
         elif isinstance(fact, Trouble):
             if not (fact.is_kind and self._trouble):
@@ -253,7 +262,7 @@ class Digest:
 
     def _go_on(self, fact: Call | Result | Doing) -> None:
         if isinstance(fact, Call):
-            self._open[fact.id] = fact.words
+            self._open[fact.id] = nearer(fact.words, self._folder)
             if len(self._open) > _MOST_OPEN:
                 del self._open[next(iter(self._open))]
         elif isinstance(fact, Result):

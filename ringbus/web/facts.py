@@ -8,6 +8,7 @@ from msgspec import Struct
 
 LAST_NS = 4 * 10**18  # in the year 2096: what is later is no time
 LONGEST = 160  # characters of words
+FOR_PERMISSION = "for permission: "
 _FIRST_OF_MILLISECONDS = 1e11  # larger numbers are no seconds
 
 
@@ -53,6 +54,12 @@ class Trouble(Struct, frozen=True):
     is_kind: bool = False
 
 
+class Folder(Struct, frozen=True):
+    """A session begins, and works in this folder; empty if it does not tell."""
+
+    path: str
+
+
 class Tokens(Struct, frozen=True):
     """What went in, caches included, and came out.
 
@@ -74,7 +81,7 @@ class Cost(Struct, frozen=True):
     session: str | None = None
 
 
-Fact: TypeAlias = Call | Result | Doing | Ask | Limit | Trouble | Tokens | Cost
+Fact: TypeAlias = Call | Result | Doing | Ask | Limit | Trouble | Folder | Tokens | Cost
 
 
 _TELLING = (
@@ -99,6 +106,14 @@ def describe_call(name: str, given: Any) -> str:
     told = next((fields[key] for key in _TELLING if isinstance(fields.get(key), str)), "")
     sign = "$ " if name == "Bash" and told.strip() else ""
     return first_line(f"{name[:LONGEST]} {sign}{first_line(told)}")
+
+
+def nearer(words: str, folder: str) -> str:
+    """A call in words, with a path that lies below the folder from there on."""
+    base = folder.rstrip("/")
+    name, _, path = words.partition(f" {base}/")
+    is_path = " " not in name.removeprefix(FOR_PERMISSION)
+    return f"{name} {path.lstrip('/')}" if base and path.strip("/") and is_path else words
 
 
 def first_line(text: str) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 
 from ringbus.web import other_lines
 from ringbus.web.facts import (
+    FOR_PERMISSION,
     LAST_NS,
     Ask,
     Call,
     Cost,
     Doing,
     Fact,
+    Folder,
     Limit,
     Result,
     Tokens,
@@ -89,7 +91,10 @@ def _system(line: dict[str, Any], ts_ns: int) -> Iterator[Fact]:
             yield Doing("thinking")
         case {"subtype": "hook_started"}:
             yield Doing(f"hook {as_text(line.get('hook_name'))}".strip())
-        case {"subtype": "hook_response" | "init"}:
+        case {"subtype": "hook_response"}:
+            yield Doing("thinking")
+        case {"subtype": "init"}:
+            yield Folder(as_text(line.get("cwd")))
             yield Doing("thinking")
 
 
@@ -139,7 +144,7 @@ def _result(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:
 def _control(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:
     match line.get("request"):
         case {"subtype": "can_use_tool", "tool_name": str(name), **rest}:
-            yield Ask(f"for permission: {describe_call(name, rest.get('input'))}")
+            yield Ask(f"{FOR_PERMISSION}{describe_call(name, rest.get('input'))}")
 
 
 def _permission_over(_line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:

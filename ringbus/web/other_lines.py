@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ringbus.web.facts import (
+    FOR_PERMISSION,
     LONGEST,
     Ask,
     Call,
     Cost,
     Doing,
     Fact,
+    Folder,
     Result,
     Tokens,
     Trouble,
@@ -63,7 +65,7 @@ def rpc(method: str, params: dict[str, Any]) -> Iterator[Fact]:
             yield from _item(stage, as_object(params.get("item")))
         case ["item", _, "requestApproval"]:
             what = as_text(params.get("command")) or as_text(params.get("reason"))
-            yield Ask(f"for permission: {first_line(_inside_shell(what))}".rstrip(": "))
+            yield Ask(f"{FOR_PERMISSION}{first_line(_inside_shell(what))}".rstrip(": "))
         case ["thread", "tokenUsage", "updated"]:
             total = as_object(as_object(params.get("tokenUsage")).get("total"))
             into, out = as_count(total.get("inputTokens")), as_count(total.get("outputTokens"))
@@ -148,6 +150,11 @@ def _pi_call(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:
     yield Call(id_, describe_call(name, line.get("args")))
 
 
+def _session(line: dict[str, Any], _ts_ns: int) -> Iterator[Fact]:
+    context = as_object(as_object(line.get("data")).get("context"))
+    yield Folder(as_text(line.get("cwd")) or as_text(context.get("cwd")))
+
+
 def _dotted(line: dict[str, Any], ts_ns: int) -> Iterator[Fact]:
     data = as_object(line.get("data"))
     match line["type"]:
@@ -163,6 +170,11 @@ def _dotted(line: dict[str, Any], ts_ns: int) -> Iterator[Fact]:
 
 LINES: dict[str, Callable[[dict[str, Any], int], Iterator[Fact]]] = {
     "error": _error,
+    "init": _session,
+    "session": _session,
+    "session.start": _session,
+    "session.resume": _session,
+    "thread.started": _session,
     "item.started": lambda line, _: _item("started", as_object(line.get("item"))),
     "item.completed": lambda line, _: _item("completed", as_object(line.get("item"))),
     "turn.completed": _codex_end,

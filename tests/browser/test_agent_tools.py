@@ -10,7 +10,7 @@ from pages import calls, gives, has_count, has_text, line, says, show
 from turns import Agent
 from webserver import Server
 
-from ringbus.events import TurnStart
+from ringbus.events import Note, Stream, TurnStart
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -119,6 +119,56 @@ def test_each_tool_is_drawn_for_what_it_does(page: Page, server: Server, agent: 
     has_text(tool(page, "Bash").locator(".result"), "short")
     has_text(tool(page, "Grep").locator(".result"), "no output")
     has_text(tool(page, "TodoWrite").locator(".todo-in_progress"), "nowmend")
+
+
+def test_files_are_told_by_their_paths_from_the_working_directory(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """Of their session, if its beginning is loaded; the whole path is in titles and in copies."""
+    init = lambda cwd, session: line(  # noqa: E731
+        {"type": "system", "subtype": "init", "cwd": cwd, "session_id": session}
+    )
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    path, grep = "/src/tide/a/b.py", {"pattern": "tide", "path": "/src/tide"}
+    with agent.bus() as bus, agent.persisted():
+        bus.emit_many([init("/src/tide", "first"), calls(("a", "Read", {"file_path": path}))])
+        bus.emit_many([Note(f"note {number}") for number in range(2500)])
+        bus.emit_many([calls(("b", "Read", {"file_path": path})), init("/src", "second")])
+        bus.emit_many([calls(("c", "Read", {"file_path": path}), ("d", "Grep", grep))])
+        bus.emit(calls(("e", "Edit", {"file_path": "/srcs/b.py"})))
+        bus.emit(of_session(calls(("f", "Read", {"file_path": path})), "first"))
+        bus.emit(of_session(calls(("g", "Read", {"file_path": path})), "second"))
+        assert bus.wait_stored(60)
+        show(page, server, agent)
+        told = page.locator(".call .summary")
+        has_count(told, 6)
+        assert told.all_text_contents() == [
+            path, "tide/a/b.py", "tide in tide", "/srcs/b.py +0 −0", path, "tide/a/b.py",
+        ]  # fmt: skip
+        has_text(page.locator("#status-detail"), "Read tide/a/b.py")
+        titles = [one.get_attribute("title") for one in told.all()]
+        assert titles == [None, path, "tide in /src/tide", None, None, path]
+        told.last.click()
+        page.get_by_role("button", name="copy text").click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert path in copied
+        only_tools = page.locator("[data-show=tools]")
+        only_tools.click()
+        has_count(told, 7)
+        has_text(told.first, re.compile("^a/b.py$"))
+        only_tools.click()
+        has_count(told, 6)
+        only_tools.click()
+        has_count(told, 7)
+        has_text(told.nth(1), re.compile("^a/b.py$"))
+        page.goto(server.url)
+        row = page.locator(f'[data-agent="{agent.name}"]')
+        has_text(row.locator(".doing"), "Read tide/a/b.py")
+
+
+def of_session(event: Stream, session: str) -> Stream:
+    """The line, as of a session that names itself."""
+    return line(event.value | {"session_id": session})
 
 
 def test_a_command_stands_behind_what_it_is_for(page: Page, server: Server, agent: Agent) -> None:

@@ -51,25 +51,25 @@ export function rateLimit(transcript, envelope, line) {
 
 // --- permissions ---------------------------------------------------------------------------
 
-const toolWords = (name, input) => `${toolName(name)} ${input === undefined ? "" : summarise(name, input)}`.trim();
+const toolWords = (name, input, cwd) => `${toolName(name)} ${input === undefined ? "" : summarise(name, input, cwd)}`.trim();
 
 export function control(transcript, envelope, line) {
   const { tool_name: name, input } = line.request;
-  return transcript.put(row("notice is-strong", envelope, ...visible(`waiting for permission: ${toolWords(name, input)}`)));
+  return transcript.put(row("notice is-strong", envelope, ...visible(`waiting for permission: ${toolWords(name, input, envelope.cwd)}`)));
 }
 
 // What was to be done is told by the call, if that is drawn.
 export function refused(transcript, envelope, line) {
   const called = transcript.tools.get(string(line.tool_use_id))?.words;
   const why = string(line.message) || string(line.decision_reason);
-  const words = [`permission refused: ${called ?? toolWords(line.tool_name, line.tool_input)}`, why].filter(Boolean).join(", ");
+  const words = [`permission refused: ${called ?? toolWords(line.tool_name, line.tool_input, envelope.cwd)}`, why].filter(Boolean).join(", ");
   return transcript.put(row("notice is-strong", envelope, ...visible(firstLine(words, 2000))), line.parent_tool_use_id);
 }
 
 // The refusals that a result lists: a line for all that are alike, and a fold where many lines are left.
-export function refusals(denials) {
+export function refusals(denials, cwd) {
   if (!Array.isArray(denials) || !denials.length) return [];
-  const told = denials.map((denial) => toolWords(denial?.tool_name, denial?.tool_input));
+  const told = denials.map((denial) => toolWords(denial?.tool_name, denial?.tool_input, cwd));
   const times = new Map();
   for (const words of told) times.set(words, (times.get(words) ?? 0) + 1);
   const lines = [...times].map(([words, number]) =>

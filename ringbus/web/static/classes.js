@@ -19,9 +19,10 @@ export const isResult = (block) => /tool_result$/.test(String(block?.type));
 export const isCall = (block) => /tool_use$/.test(String(block?.type));
 export const isBad = (block) => block?.is_error === true || /tool_result_error$/.test(String(block?.content?.type));
 
-// The bits of an event, and the ids of the calls it makes and of those it answers.
+// The bits of an event, the ids of the calls it makes and of those it answers, and where its program
+// works, if it says so.
 export function classify(event) {
-  const found = { bits: 0, calls: [], answers: [] };
+  const found = { bits: 0, calls: [], answers: [], folder: null };
   if (event.kind === "turn_start") found.bits = PROMPT | ROW;
   else if (event.kind === "turn_end") found.bits = (event.ok ? OTHER : ERROR) | ROW;
   else if (event.kind === "note") found.bits = NOTE | ROW;
@@ -67,6 +68,7 @@ function addLine(found, line) {
 function addFacts(found, line) {
   const { type, subtype } = line;
   addTask(found, line);
+  found.folder = folderIn(line) ?? found.folder;
   const hasFailed = line.error || line.compact_error || line.is_error === true || FAILED.test(String(type)) || FAILED.test(String(subtype))
     || (type === "result" && subtype !== undefined && subtype !== "success")
     || (line.outcome !== undefined && line.outcome !== "success");
@@ -85,6 +87,10 @@ function addTask(found, line) {
   found.answers.push(taskId(line));
   if (status === "failed") found.bits |= ERROR;
 }
+
+// Where a session that begins works, "" if it does not tell; null for any other line.
+export const folderIn = (line) =>
+  (nameOf(line) === "system/init" ? { cwd: typeof line.cwd === "string" ? line.cwd : "", session: line.session_id } : null);
 
 const taskId = (line) => `task ${line.task_id}`;
 export const isTask = (id) => String(id).startsWith("task ");

@@ -3,9 +3,11 @@
 
 import { prettyJson } from "./envelope.js";
 
+// Elsewhere a path is worth nothing that goes from some working directory.
 export const rowText = (row) => {
   const cell = row.querySelector(":scope > .cell") ?? row;
-  return cell.innerText.trim();
+  const calls = [...cell.querySelectorAll(".summary[title]")];
+  return calls.reduce((text, { innerText, title }) => text.replace(innerText, () => title), cell.innerText).trim();
 };
 
 export const rowJson = (entry) => prettyJson(entry.event());

@@ -44,6 +44,6 @@ export function prettyJson(envelope) {
 function laidOut(envelope) {
   const { data, kind } = JSON.parse(envelope.raw, exact);
   if (kind === "stream") return JSON.stringify(data, null, 2);
-  const { ms, position, raw, epoch, seq, ts_ns, n, ...event } = envelope;
+  const { ms, position, raw, epoch, seq, ts_ns, n, cwd, ...event } = envelope;
   return JSON.stringify(event, null, 2);
 }

@@ -131,16 +131,23 @@ function thinking(text) {
 
 function call(transcript, envelope, block) {
   const elapsed = h("span", "elapsed", "running");
-  const purpose = purposeOf(block.name, block.input);
   const result = h("div", "result");
   const inner = h("div", "inner");
   const tool = h("div", "tool is-open",
     h("div", "call", h("span", "name", ...visible(toolName(block.name))),
-      h("span", "summary", purpose && h("span", "purpose", ...visible(`${purpose} `)), ...visible(summarise(block.name, block.input))), elapsed),
+      summary(block, envelope.cwd), elapsed),
     callBody(block.name, block.input), inner, result);
-  const words = `${toolName(block.name)} ${summarise(block.name, block.input)}`;
+  const words = `${toolName(block.name)} ${summarise(block.name, block.input, envelope.cwd)}`;
   transcript.openTool(string(block.id), { tool, elapsed, result, inner, words, ms: envelope.ms });
   return tool;
+}
+
+// What is shortened in it is whole in its title.
+function summary({ name, input }, cwd) {
+  const [purpose, words, whole] = [purposeOf(name, input), summarise(name, input, cwd), summarise(name, input)];
+  const element = h("span", "summary", purpose && h("span", "purpose", ...visible(`${purpose} `)), ...visible(words));
+  if (words !== whole) element.title = whole;
+  return element;
 }
 
 function user(transcript, envelope, line) {
@@ -197,7 +204,7 @@ function result(transcript, envelope, line) {
   const errors = Array.isArray(line.errors) ? line.errors.map((one) => (typeof one === "string" ? one : JSON.stringify(one))) : [];
   const text = ok ? "" : [string(line.result), ...errors].filter(Boolean).join("\n");
   transcript.put(row(ok ? "result" : "result is-failure", envelope, h("span", "facts", facts),
-    ...output(text), ...aside.refusals(line.permission_denials), structured(line)));
+    ...output(text), ...aside.refusals(line.permission_denials, envelope.cwd), structured(line)));
 }
 
 // What a failure is called: a failed request ends as "success", and says elsewhere why.

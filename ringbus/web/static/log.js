@@ -21,6 +21,7 @@ export class Entry {
     this.bits = 0;
     this.raw = event.raw;
     this.partner = null;
+    this.folder = null; // where its program said last that it works
     this.spent = event.kind === "stream" ? spentBy(event.data) : null;
   }
 
@@ -31,7 +32,14 @@ export class Entry {
   event() {
     const event = parseEnvelope(this.raw);
     event.n = this.n;
+    event.cwd = this.isOf(event.data) ? this.folder.cwd : "";
     return event;
+  }
+
+  // Whether the session of a line is that which told its folder, as far as they name themselves.
+  isOf(line) {
+    if (this.folder === null) return false;
+    return !this.folder.session || !line?.session_id || this.folder.session === line.session_id;
   }
 }
 
@@ -44,6 +52,7 @@ export class Hole {
     this.raw = "";
     this.position = placeOf({ gap }).position;
     this.partner = null;
+    this.folder = null;
   }
 }
 
@@ -88,7 +97,7 @@ export class Log {
     if (last !== null && !this.isAfter(event, last)) return null;
     const entry = new Entry(event, this.next());
     this.push(entry);
-    this.join(entry, event);
+    this.join(entry, event, last?.folder ?? null);
     return entry;
   }
 
@@ -125,7 +134,12 @@ export class Log {
     const from = (this.entries[0]?.n ?? 0) - before.length;
     this.meetOlder(before.flatMap(({ event }) => event ?? []));
     const entries = before.map(({ event, gap }, index) => (event ? new Entry(event, from + index) : new Hole(gap, from + index)));
-    entries.forEach((entry, index) => before[index].event && this.join(entry, before[index].event));
+    let folder = null;
+    entries.forEach((entry, index) => {
+      if (before[index].event) this.join(entry, before[index].event, folder);
+      folder = entry.folder ?? folder;
+    });
+    for (let at = 0; this.entries[at]?.folder === null; at += 1) this.entries[at].folder = folder;
     this.entries = entries.concat(this.entries);
     for (const entry of entries) this.characters += entry.raw.length + ENTRY_CHARACTERS;
     return entries;
@@ -155,9 +169,10 @@ export class Log {
   }
 
   // A call and its result are one thing to filters, and the failure of one is that of both.
-  join(entry, event) {
-    const { bits, calls, answers } = classify(event);
+  join(entry, event, folder) {
+    const { bits, calls, answers, folder: told } = classify(event);
     entry.bits = bits;
+    entry.folder = told ?? folder;
     for (const id of calls) {
       const known = this.answers.get(id) ?? [];
       for (const answer of known) link(entry, answer);

@@ -2,7 +2,7 @@
 // page of all agents. feed() takes each event once; words() puts the state into words for a moment.
 
 import { translate } from "./agents.js";
-import { isCall, isResult, nameOf } from "./classes.js";
+import { folderIn, isCall, isResult, nameOf } from "./classes.js";
 import { firstLine, wholeDuration } from "./format.js";
 import { thinkingWords } from "./partial.js";
 import { stateFigure, stateWord } from "./states.js";
@@ -21,6 +21,7 @@ export class Status {
     this.trouble = "";
     this.wait = null; // { state, words, until } while it cannot go on
     this.open = new Map();
+    this.cwd = "";
   }
 
   feed(event) {
@@ -49,8 +50,11 @@ export class Status {
 
   stream({ data, ms }) {
     if (this.state === "idle") this.state = "working";
-    if (this.state !== "working" || typeof data !== "object" || data === null) return;
-    for (const line of translate(data) ?? [data]) this.line(line, ms);
+    if (typeof data !== "object" || data === null) return;
+    for (const line of translate(data) ?? [data]) {
+      this.cwd = folderIn(line)?.cwd ?? this.cwd;
+      if (this.state === "working") this.line(line, ms);
+    }
   }
 
   line(line, ms) {
@@ -72,7 +76,7 @@ export class Status {
   ask(request) {
     if (request?.subtype !== "can_use_tool") return;
     const { tool_name: name, input } = request;
-    this.wait = { state: "waiting", words: `for permission: ${toolName(name)} ${summarise(name, input)}`, until: Infinity };
+    this.wait = { state: "waiting", words: `for permission: ${toolName(name)} ${summarise(name, input, this.cwd)}`, until: Infinity };
   }
 
   limit(info) {
@@ -99,7 +103,7 @@ export class Status {
   message(content) {
     let said = "";
     for (const block of Array.isArray(content) ? content : []) {
-      if (isCall(block)) this.open.set(block.id, `${toolName(block.name)} ${summarise(block.name, block.input)}`);
+      if (isCall(block)) this.open.set(block.id, `${toolName(block.name)} ${summarise(block.name, block.input, this.cwd)}`);
       else if (isResult(block)) this.open.delete(block.tool_use_id);
       said = block?.type === "text" ? "answering" : "thinking";
     }

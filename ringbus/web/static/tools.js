@@ -9,6 +9,7 @@ import { json } from "./envelope.js";
 import { firstLine, lineCount, plural, preview } from "./format.js";
 import { isMedia } from "./images.js";
 import { output } from "./long.js";
+import { nearer } from "./paths.js";
 
 const string = (value) => (typeof value === "string" ? value : "");
 const SHORT = 120;
@@ -59,8 +60,9 @@ export function toolName(name) {
   return firstLine(parts[0] === "mcp" && parts.length > 2 ? `${parts[1]} ${parts.slice(2).join("__")}` : string(name)) || "tool";
 }
 
-export function summarise(name, input) {
-  const known = isObject(input) && Object.hasOwn(SUMMARIES, name) ? SUMMARIES[name](input) : "";
+// With paths from `cwd` on, where that is known.
+export function summarise(name, input, cwd = "") {
+  const known = isObject(input) && Object.hasOwn(SUMMARIES, name) ? SUMMARIES[name](nearer(input, cwd)) : "";
   if (known) return plain(firstLine(known, 500));
   return isObject(input) && Object.keys(input).length === 0 ? "" : shortJson(input);
 }
