@@ -241,6 +241,44 @@ def test_the_head_of_a_turn_says_what_it_cost(page: Page, server: Server, agent:
         has_count(page.locator(".row-end"), 2)
 
 
+def test_the_head_of_a_turn_counts_what_happened_in_it(
+    page: Page, server: Server, agent: Agent
+) -> None:
+    """While it goes on, drawn or not; at least so much where some is missing or not loaded."""
+    thought = lambda text: line(  # noqa: E731
+        {"type": "assistant", "message": {"content": [{"type": "thinking", "thinking": text}]}}
+    )
+    item = {"type": "item.started", "item": {"id": "f", "type": "file_change", "changes": []}}
+    make = ("Bash", {"command": "make"})
+    turns: list[Event] = [
+        TurnStart("operator", "nothing"), says("no call"), TurnEnd(ok=True),
+        TurnStart("operator", "missing"), calls(("a", *make)), Note("lost"), TurnEnd(ok=True),
+    ]  # fmt: skip
+    now = time.time_ns()
+    store(agent, [(now, event) for event in turns], holes=[5])
+    with agent.bus() as bus:
+        bus.emit_many([TurnStart("operator", "go"), thought("first"), thought("then")])
+        bus.emit_many([calls(("b", *make), ("c", *make)), gives("b", "made")])
+        bus.emit_many([line(item), line(item | {"type": "item.completed"})])
+        show(page, server, agent)
+        counts = page.locator(".counts")
+        has_text(counts.nth(2), re.compile("^3 tool calls, 2 thoughts$"))
+        has_text(counts.nth(1), re.compile("^at least 1 tool call$"))
+        has_text(counts.nth(0), re.compile("^$"))
+        has_text(page.locator("#connection-word"), "live")
+        page.keyboard.press("[")
+        has_text(page.locator(".row-turn.is-current"), "go")
+        for number in range(1100):
+            bus.emit_many([calls((f"d{number}", *make)), Note("x")])
+        has_text(counts.last, re.compile("^1,103 tool calls, 2 thoughts$"))
+        page.reload()
+        has_text(page.locator(".is-current .outcome"), "end not loaded")
+        has_text(page.locator(".is-current .counts"), re.compile("^at least [0-9]+ tool calls, 2 "))
+        bus.emit_many([TurnEnd(ok=True), TurnStart("operator", "next"), thought("third")])
+        page.keyboard.press("G")
+        has_text(counts.last, re.compile("^1 thought$"))
+
+
 def test_refusals_that_a_result_repeats_are_one_line_that_counts(
     page: Page, server: Server, agent: Agent
 ) -> None:

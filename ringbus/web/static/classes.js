@@ -17,12 +17,13 @@ export const CLASSES = { prompts: PROMPT, text: TEXT, tools: TOOL, errors: ERROR
 const FAILED = /(^|[._/])(error|failed|failure)$/;
 export const isResult = (block) => /tool_result$/.test(String(block?.type));
 export const isCall = (block) => /tool_use$/.test(String(block?.type));
+const isThought = (block) => ["thinking", "redacted_thinking"].includes(block?.type);
 export const isBad = (block) => block?.is_error === true || /tool_result_error$/.test(String(block?.content?.type));
 
-// The bits of an event, the ids of the calls it makes and of those it answers, and where its program
-// works, if it says so.
+// The bits of an event, the ids of the calls it makes and of those it answers, how many thoughts are
+// in it, and where its program works, if it says so.
 export function classify(event) {
-  const found = { bits: 0, calls: [], answers: [], folder: null };
+  const found = { bits: 0, calls: [], answers: [], thoughts: 0, folder: null };
   if (event.kind === "turn_start") found.bits = PROMPT | ROW;
   else if (event.kind === "turn_end") found.bits = (event.ok ? OTHER : ERROR) | ROW;
   else if (event.kind === "note") found.bits = NOTE | ROW;
@@ -105,6 +106,7 @@ const GOING_ON = ["pending", "running", "paused"];
 
 function addBlock(found, block) {
   if (block?.type === "text") found.bits |= TEXT;
+  if (isThought(block)) found.thoughts += 1;
   if (isCall(block)) found.calls.push(block.id);
   if (isResult(block)) found.answers.push(block.tool_use_id);
   if (isCall(block) || isResult(block)) found.bits |= TOOL | (isBad(block) ? ERROR : 0);

@@ -21,6 +21,8 @@ export class Entry {
     this.bits = 0;
     this.raw = event.raw;
     this.partner = null;
+    this.calls = 0; // that begin with it
+    this.thoughts = 0;
     this.folder = null; // where its program said last that it works
     this.spent = event.kind === "stream" ? spentBy(event.data) : null;
   }
@@ -52,6 +54,8 @@ export class Hole {
     this.raw = "";
     this.position = placeOf({ gap }).position;
     this.partner = null;
+    this.calls = 0;
+    this.thoughts = 0;
     this.folder = null;
   }
 }
@@ -170,8 +174,10 @@ export class Log {
 
   // A call and its result are one thing to filters, and the failure of one is that of both.
   join(entry, event, folder) {
-    const { bits, calls, answers, folder: told } = classify(event);
+    const { bits, calls, answers, thoughts, folder: told } = classify(event);
     entry.bits = bits;
+    entry.calls = calls.filter((id) => !isTask(id) && !this.calls.has(id)).length;
+    entry.thoughts = thoughts;
     entry.folder = told ?? folder;
     for (const id of calls) {
       const known = this.answers.get(id) ?? [];
@@ -188,16 +194,22 @@ export class Log {
   }
 
   // Of the turn which `start` began: the entry that ends it, null if it is not loaded; whether it is
-  // over, null if that is not known; and what was spent in it so far.
+  // over, null if that is not known; what was spent in it and how much happened so far, and whether
+  // that lacks what is missing or not loaded.
   turnOf(start) {
     const spent = [];
-    for (let index = this.index(start.n) + 1; index < this.entries.length; index += 1) {
-      const entry = this.entries[index];
-      if (entry.isStart) return { end: null, isOver: true, cost: sum(spent) };
+    let [calls, thoughts, lacks] = [0, 0, false];
+    let at = this.index(start.n) + 1;
+    for (; at < this.entries.length && !isEdge(this.entries[at]); at += 1) {
+      const entry = this.entries[at];
       if (entry.spent) spent.push(entry.spent);
-      if (entry.isEnd) return { end: entry, isOver: true, cost: sum(spent) };
+      calls += entry.calls;
+      thoughts += entry.thoughts;
+      lacks ||= entry instanceof Hole;
     }
-    return { end: null, isOver: this.isLive ? false : null, cost: sum(spent) };
+    const edge = this.entries[at] ?? null;
+    const isOver = edge !== null || (this.isLive ? false : null);
+    return { end: edge?.isEnd ? edge : null, isOver, cost: sum(spent), calls, thoughts, lacks: lacks || isOver === null };
   }
 
   // The index of the first entry with that number or a later one.
@@ -252,6 +264,8 @@ export class Log {
     else this.isLive = false;
   }
 }
+
+const isEdge = (entry) => entry.isStart || entry.isEnd;
 
 // Of several answers the last says it all.
 function link(call, answer) {

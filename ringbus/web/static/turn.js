@@ -16,6 +16,7 @@ export class Turn {
     this.ended = false;
     this.quiet = new Quiet();
     this.rows = h("div", "rows");
+    this.counts = h("span", "counts");
     this.outcome = h("span", "outcome");
     this.said = start ? "running" : ""; // in words, of how it goes or ended
     this.isSettled = false; // it is known how it ended
@@ -28,7 +29,7 @@ export class Turn {
   header(start) {
     const waiting = start.unread > 0 ? `${start.unread} more waiting` : "";
     const who = h("div", "who", h("span", "from", ...visible(firstLine(start.from))),
-      h("span", isToday(start.ms) ? "started" : "started is-past", moment(start.ms)), waiting && h("span", "waiting", waiting), this.outcome);
+      h("span", isToday(start.ms) ? "started" : "started is-past", moment(start.ms)), waiting && h("span", "waiting", waiting), this.counts, this.outcome);
     return row("turn", start, who, prompt(start.body));
   }
 
@@ -110,6 +111,12 @@ export class Turn {
   spend(cost) {
     this.cost = cost;
     this.tell();
+  }
+
+  // So much happened in it so far; more than that if it `lacks` something.
+  count({ calls, thoughts, lacks }) {
+    const words = [calls && plural(calls, "tool call"), thoughts && plural(thoughts, "thought")].filter(Boolean).join(", ");
+    this.counts.textContent = words && lacks ? `at least ${words}` : words;
   }
 
   tell() {

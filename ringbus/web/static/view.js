@@ -147,8 +147,9 @@ export class View {
   }
 
   foretell(turn, start) {
-    const { end, isOver, cost } = this.log.turnOf(start);
+    const { end, isOver, cost, ...happened } = this.log.turnOf(start);
     turn.spend(cost);
+    turn.count(happened);
     if (end) turn.foretell(end.event());
     else if (isOver) turn.giveUp();
     else turn.goOn(isOver === false);
@@ -156,7 +157,7 @@ export class View {
 
   // Of what is drawn, entries that came in behind all others change the head of the last turn alone.
   learn(entries) {
-    if (entries.some((entry) => entry.isStart || entry.isEnd || entry.spent)) this.tellLast();
+    if (entries.some((entry) => entry.isStart || entry.isEnd || entry.spent || entry.calls || entry.thoughts || entry instanceof Hole)) this.tellLast();
   }
 
   // So does whether the end of the log is the newest event.
